@@ -21,8 +21,9 @@ setup: $(VENV)/.installed ## Install into .venv
 demo: setup ## The main job from nothing: raw files in, a personalized HTTP answer out
 	$(BIN)/customer360 demo
 
-test: fast ## All tests: the fast part, then those that need Ray, MLflow or Splink
-	$(BIN)/pytest -m slow
+test: setup ## All tests: the fast part, then those that need Ray, MLflow or Splink; a failure stops neither
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"; fast=$$?; \
+	$(BIN)/pytest -n 2 --dist loadfile -m slow && exit $$fast
 
 fast: setup ## The fast tests alone
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

@@ -20,6 +20,10 @@ from customer360.models.outputs import COLUMNS, INTERVAL, PAYLOADS, Output
 from customer360.platform.errors import ModelError
 
 
+class NotEnough(ModelError):
+    """The data do not hold what a fit needs, yet: no fault, and no reason to stop what goes on beside it."""
+
+
 class Params(BaseModel):
     """Parameters of a model: frozen, an unknown key is an error."""
 
@@ -91,17 +95,19 @@ F = TypeVar("F", bound=Fitted)
 class Model(Generic[P, F]):
     """A model as the rest of the platform sees it.
 
-    `training_cuts` is how many cuts a fit learns from at the least; 0 where it takes the past as a whole (see
-    `lifecycle.history`). `fit` learns from what is known at `snapshot.as_of`; `predict` scores the persons known
-    then; `evaluate` judges a model fitted at `snapshot.as_of` on what followed. `inputs` are the columns that one
-    scored row is made of (the signature in the registry); `backend` is what joins several training workers (see
-    `training`), and `shares_fit` says that `fit` divides its work among them. `score` gives the payload of rows with
-    the columns of `inputs`, taken at a date, one row or millions; None where a row does not hold all that counts.
+    `output` is the table that batch scores fill; None for a model that orders within requests alone, whose `predict`
+    tells of drift (`person_id`, `score`). `training_cuts` is how many cuts a fit learns from at the least; 0 where it
+    takes the past as a whole (see `lifecycle.history`). `fit` learns from what is known at
+    `snapshot.as_of`; `predict` scores the persons known then; `evaluate` judges a model fitted at `snapshot.as_of` on
+    what followed. `inputs` are the columns that one scored row is made of (the signature in the registry); `backend` is
+    what joins several training workers (see `training`), and `shares_fit` says that `fit` divides its work among them.
+    `score` gives the payload of rows with the columns of `inputs`, taken at a date, one row or millions; None where a
+    row does not hold all that counts.
     """
 
     name: str
     target: str
-    output: Output
+    output: Output | None
     tables: tuple[str, ...]
     inputs: pl.Schema
     params: type[P]
@@ -143,9 +149,11 @@ def predictions(
 ) -> pl.DataFrame:
     """Score a snapshot: rows of the model's output table, columns as in `COLUMNS[model.output]`.
 
-    Raises ModelError when the model's payload has other columns or types than `PAYLOADS[model.output]`; predictions may
-    carry `INTERVAL` as well.
+    Raises ModelError when the model fills no table, or its payload has other columns or types than
+    `PAYLOADS[model.output]`; predictions may carry `INTERVAL` as well.
     """
+    if model.output is None:
+        raise ModelError(f"{model.name} fills no table")
     payload = model.predict(fitted, snapshot)
     if model.output == "gold.predictions" and payload.schema == PAYLOADS[model.output]:
         payload = payload.with_columns(**{name: pl.lit(None, kind) for name, kind in INTERVAL.items()})

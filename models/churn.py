@@ -59,7 +59,9 @@ class ChurnParams(Params):
     colsample_bytree: float = Field(0.5, gt=0, le=1)
     reg_lambda: float = Field(10.0, ge=0)
     seed: int = 0
-    threads: int = Field(2, ge=1, description="threads of XGBoost itself; part of what makes a model repeatable")
+    threads: int = Field(
+        1, ge=1, description="threads of XGBoost itself; with more, a machine of fewer cores fits another model"
+    )
     reason_count: int = Field(3, ge=1)
 
 

@@ -5,9 +5,9 @@ the starting point. Few shallow Tweedie trees correct it with the other features
 made of its starting points, so that a good quarter is not taken for the worth of a customer, and no label counts more
 than `label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are
 used is settled on the newest cuts. They move value among customers; the total is that of the starting points at the
-rate of the newest cuts and, where a year is known, as much that of last year's window. Rates leave out the largest
-accounts, whose luck is not the season's. The interval is that of what a customer like this may buy, corrected by what
-the newest cuts did (`purchasing.interval`).
+rate of the newest cuts and, where a year is known, as much that of last year's window. Rates are of purchases, not of
+revenue, which one order may decide. The interval is that of what a customer like this may buy, corrected by what the
+newest cuts did (`purchasing.interval`).
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ from customer360.platform.errors import ModelError
 if TYPE_CHECKING:
     import xgboost
 
-WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenue in the public log
+LARGEST_SHARE = 0.02  # of a total, that one account may weigh in the level of all
 LEAST_START = 0.1  # of a typical start, for the cap of labels: else a return from long silence would count nothing
 TINY = 1e-3  # purchases, and orders of the mean start: keeps the logarithm of nothing expected finite
 LEVEL_HALF_LIFE_DAYS = 90  # of what a cut made of its starting points
-LEVEL_CAP = 5.0  # times its starting point: what a customer counts in the rate of one cut
-TRIMMED = 0.25  # of the cuts, at either end, in what the cap takes: one purchase lies in three cuts of thirteen
+PRIOR_PURCHASES = 50.0  # beside those of all windows: levels of shops lie within a seventh of 1 or so
 AVERAGED_ROWS, MOST_AVERAGED = 40_000, 8  # fewer rows: each round is the mean of so many trees
 DECILES = 10
 DAYS = "silver.subject_days"
@@ -136,6 +135,7 @@ def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
     rates = cut_rates(examples.past)
     frame = examples.past.filter(pl.col("as_of").is_in(list(rates)))
     unit = float(np.mean(frame[START].to_numpy()))
+    rate = newest_rate(rates, params.horizon_days, float(frame["purchases"].sum()) / len(rates))
     judged = judge(frame, unit, params)
     boosted = params.method == "boosted" or (params.method == "auto" and judged.trees_help)
     booster = _boost(frame, unit, params) if boosted else None
@@ -148,7 +148,7 @@ def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
         booster=booster,
         unit=unit,
         typical=(float(typical[0]), float(typical[1])),
-        level=_total_level(current, newest_rate(rates, params.horizon_days), examples),
+        level=_total_level(current, rate, examples),
         interval=interval.fit(
             judged.rows, judged.boosted if boosted else judged.start, judged.revenue, examples.spending
         ),
@@ -156,38 +156,26 @@ def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
 
 
 def cut_rates(frame: pl.DataFrame) -> dict[date, float]:
-    """Revenue over starting point of each cut: everybody but the `WHOLESALE_SHARE` with the highest starting points. A
-    cut whose customers bought nothing is left out. Raises ModelError when that leaves none.
-
-    In a cut nobody counts more than `LEVEL_CAP` times their starting point; what that takes from all cuts is given
-    back in the mean share of the middle half of them. One purchase lies in few cuts, so it moves no more than its cap.
+    """Purchases over expected ones of each cut (`purchase_rate`). A cut whose customers bought nothing is left out.
+    Raises ModelError when that leaves none.
     """
-    ordinary = frame.filter(_ordinary().over("as_of")).sort("as_of", maintain_order=True)
-    least = LEAST_START * float(np.mean(ordinary[START].to_numpy()))
-    rates, whole = {}, []
-    for rows in ordinary.partition_by("as_of", maintain_order=True):
-        # In the order of the rows: threads would add in another order each time, and the last bit would tell.
-        revenue, start = (rows[name].to_numpy() for name in ("revenue", START))
-        capped = float(np.minimum(revenue, LEVEL_CAP * np.maximum(start, least)).sum())
-        if capped > 0:
-            rates[rows["as_of"][0]] = capped / float(start.sum())
-            whole.append(float(revenue.sum()) / capped)
+    ordered = frame.sort("as_of", maintain_order=True).partition_by("as_of", maintain_order=True)
+    rates = {rows["as_of"][0]: starts.purchase_rate(rows) for rows in ordered if (rows["purchases"] > 0).any()}
     if not rates:
-        raise ModelError(f"{frame.height} training rows hold no revenue")
-    ends = int(TRIMMED * len(whole))
-    given_back = float(np.mean(np.sort(whole)[ends : len(whole) - ends]))
-    return {cut: rate * given_back for cut, rate in rates.items()}
+        raise ModelError(f"{frame.height} training rows hold no purchase")
+    return rates
 
 
-def newest_rate(rates: dict[date, float], horizon_days: int) -> float:
+def newest_rate(rates: dict[date, float], horizon_days: int, purchases: float = np.inf) -> float:
     """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer, drawn to 1 as
     far as the windows are few: of n that do not overlap, n / (n + 1) of its logarithm counts. One window is as much
-    luck as level.
+    luck as level; and so are few `purchases` (of a mean cut), which `PRIOR_PURCHASES` stand beside.
     """
     newest, oldest = max(rates), min(rates)
     weights = [0.5 ** ((newest - cut).days / LEVEL_HALF_LIFE_DAYS) for cut in rates]
     windows = 1.0 + (newest - oldest).days / horizon_days
-    return float(np.exp(np.average(np.log(list(rates.values())), weights=weights) * windows / (windows + 1.0)))
+    kept = windows / (windows + 1.0) / (1.0 + PRIOR_PURCHASES / (purchases * windows))
+    return float(np.exp(np.average(np.log(list(rates.values())), weights=weights) * kept))
 
 
 def _total_level(current: pl.DataFrame, share: float, examples: Examples) -> float:
@@ -197,18 +185,18 @@ def _total_level(current: pl.DataFrame, share: float, examples: Examples) -> flo
     if current.is_empty():
         return share
     known = examples.last_year
-    if known is not None and known.revenue > 0:
-        share = float(np.sqrt(share * known.revenue / current[START].to_numpy().sum()))
-    return share * _ratio(current[START], current["corrected"])
+    if known is not None and known.purchases > 0:
+        share = float(np.sqrt(share * known.purchases / current[EXPECTED].to_numpy().sum()))
+    return share * total_ratio(current[START].to_numpy(), current["corrected"].to_numpy())
 
 
-def _ratio(part: pl.Series, whole: pl.Series) -> float:
-    return float(part.to_numpy().sum() / whole.to_numpy().sum())
-
-
-def _ordinary() -> pl.Expr:
-    """Everybody but the `WHOLESALE_SHARE` with the highest starting points."""
-    return pl.col(START).rank("ordinal", descending=True) > WHOLESALE_SHARE * pl.len()
+def total_ratio(part: Array, whole: Array) -> float:
+    """One total over another of the same customers, none of whom weighs more than `LARGEST_SHARE` of either: what one
+    account does is no level of all others.
+    """
+    most = [LARGEST_SHARE * amounts.sum() / np.maximum(amounts, 1e-300) for amounts in (part, whole)]
+    weight = np.minimum(1.0, np.minimum(*most))
+    return float((part * weight).sum() / (whole * weight).sum())
 
 
 @dataclass(frozen=True)
@@ -236,10 +224,13 @@ def judge(frame: pl.DataFrame, unit: float, params: ClvParams) -> Judged:
     border = last - timedelta(days=params.horizon_days)  # type: ignore[operator]
     learn, rows = frame.filter(pl.col("as_of") <= border), frame.filter(pl.col("as_of") > border)
     booster = _boost(frame if learn.is_empty() else learn, unit, params)
-    amounts = rows.select("as_of", "revenue", start=START, boosted=pl.Series(_amount(booster, rows, unit, params)))
-    total = pl.col("revenue").sum() / pl.col("start", "boosted").sum()
-    scaled = amounts.select("revenue", (pl.col("start", "boosted") * total.over("as_of")))
-    return Judged(rows, *(scaled[name].to_numpy() for name in ("revenue", "start", "boosted")))
+    revenue, start = (rows[name].to_numpy() for name in ("revenue", START))
+    amounts = np.array([start, _amount(booster, rows, unit, params)])
+    for cut in rows["as_of"].unique():
+        # By numpy, in the order of the rows: Polars adds up a part a thread, and the last bit would tell how many.
+        of = (rows["as_of"] == cut).to_numpy()
+        amounts[:, of] *= revenue[of].sum() / amounts[:, of].sum(axis=1, keepdims=True)
+    return Judged(rows, revenue, *amounts)
 
 
 def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:

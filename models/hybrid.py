@@ -80,6 +80,7 @@ class HybridFitted:
             modes[mode] = {
                 "methods": choice.methods,
                 "weights": choice.way.weights,
+                "restraint": choice.way.restraint,
                 "name": choice.name,
                 "figures": choice.figures,
             }
@@ -97,7 +98,8 @@ def load(directory: Path) -> HybridFitted:
     choices: dict[Mode, Choice] = {}
     for mode, kept in rest["modes"].items():
         file = directory / f"ranker_{mode}.json"
-        way = Way(kept["weights"], Ranker.load(file) if file.exists() else None)
+        # absent from models fitted before there was one
+        way = Way(kept["weights"], Ranker.load(file) if file.exists() else None, kept.get("restraint", 0.0))
         figures = {name: (recall, ndcg) for name, (recall, ndcg) in kept["figures"].items()}
         choices[mode] = Choice(tuple(kept["methods"]), way, kept["name"], figures)
     towers = directory / "two_tower"

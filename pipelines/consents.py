@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import polars as pl
 
 CHANNELS = ("EMAIL", "SMS", "PHONE", "PUSH")
+UNSUBSCRIBABLE = ("EMAIL", "SMS", "PUSH")  # over which nobody is written to who once unsubscribed from a campaign
 WHOLES = {  # purposes that stand for several
     "ALL": (*CHANNELS, "PERSONALIZATION", "PROFILING", "TRAINING", "SALE"),
     "MARKETING": CHANNELS,
@@ -107,6 +108,20 @@ def state_by_day(answers: pl.LazyFrame) -> pl.LazyFrame:
     """What holds for a person and purpose from each day on which something was answered: ``is_allowed``, null where
     nothing does.
     """
+    state = pl.col("state")
+    return _state_by_point(answers).group_by(*GROUP, "valid_from").agg(
+        is_allowed=pl.when(state.is_not_null().any()).then(state.all())
+    )  # fmt: skip
+
+
+def allowing_points(answers: pl.LazyFrame) -> pl.LazyFrame:
+    """The contact points (`POINT`) whose own answer that holds now is a yes; see `answers_by_point`."""
+    last = _state_by_point(answers).group_by(POINT).agg(pl.col("state").sort_by("valid_from").last())
+    return last.filter("state").select(POINT)
+
+
+def _state_by_point(answers: pl.LazyFrame) -> pl.LazyFrame:
+    """By `POINT` and day of the person's answers about the purpose: ``state``, null where nothing holds."""
     days = answers.select(*GROUP, "valid_from").unique()
     points = answers.select(*POINT, "refuses_always").unique()
     grid = days.join(points, on=GROUP).sort("valid_from")
@@ -116,9 +131,7 @@ def state_by_day(answers: pl.LazyFrame) -> pl.LazyFrame:
     state = (
         pl.when(pl.col("refuses_always") | is_covered.fill_null(False)).then(pl.lit(False)).otherwise(own)
     )  # an answer of its own purpose, or none
-    return held.with_columns(state=state).group_by(*GROUP, "valid_from").agg(
-        is_allowed=pl.when(pl.col("state").is_not_null().any()).then(pl.col("state").all())
-    )  # fmt: skip
+    return held.with_columns(state=state)
 
 
 def _latest(grid: pl.LazyFrame, answers: pl.LazyFrame, name: str) -> pl.LazyFrame:

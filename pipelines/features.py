@@ -17,40 +17,41 @@ QUIET_DAYS = 7  # a shop may be closed on the last days of a window: silence thi
 UNCONVERTED = "unconverted_order_count"  # orders whose amount is not known in the reporting currency
 MIN_GAP_DAYS = 1.0  # a mean gap below a day would make recency / gap explode
 
-FEATURES = (
-    "recency_days",
-    "tenure_days",
-    "days_since_seen",
-    "purchase_day_count",
-    "purchase_day_count_90d",
-    "purchase_day_count_365d",
-    *(f"order_count_{w}d" for w in WINDOWS_DAYS),
-    *(f"gross_amount_{w}d" for w in WINDOWS_DAYS),
-    "order_count",
-    "gross_amount",
-    "net_amount",
-    "mean_order_amount",
-    "max_day_amount",
-    "unit_count",
-    "units_per_order",
-    "items_per_order",
-    "mean_gap_days",
-    "std_gap_days",
-    "recency_to_gap",
-    "order_trend",
-    "season_order_count",
-    "return_rate",
-    "discount_rate",
-    "store_order_share",
-    "online_order_share",
-    "mobile_order_share",
-    "session_count_30d",
-    "session_count_90d",
-    "view_count_30d",
-    "search_count_30d",
-    "cart_add_count_30d",
-    "cart_add_count_90d",
-)
+MEANINGS = {
+    "recency_days": "Days since the latest purchase; null: none",
+    "tenure_days": "Days since the first purchase; null: none",
+    "days_since_seen": "Days since the latest activity of any kind",
+    "purchase_day_count": "Days with a purchase, ever",
+    "purchase_day_count_90d": "Days with a purchase in the last 90",
+    "purchase_day_count_365d": "Days with a purchase in the last 365",
+    **{f"order_count_{w}d": f"Orders of the last {w} days" for w in WINDOWS_DAYS},
+    **{f"gross_amount_{w}d": f"Spent in the last {w} days, returns not taken off" for w in WINDOWS_DAYS},
+    "order_count": "Orders, ever",
+    "gross_amount": "Spent, ever, returns not taken off",
+    "net_amount": "Spent, ever, less returns",
+    "mean_order_amount": "gross_amount an order whose amount is known; null without one",
+    "max_day_amount": "Most that was spent on a day; null without a known amount",
+    "unit_count": "Units bought, ever",
+    "units_per_order": "unit_count / order_count",
+    "items_per_order": "Lines an order",
+    "mean_gap_days": "Mean of the days between one purchase day and the next; null below two of them",
+    "std_gap_days": "Their standard deviation; null below three purchase days",
+    "recency_to_gap": f"recency_days / mean_gap_days, of {MIN_GAP_DAYS:g} day at least: above 1, later than usual",
+    "order_trend": "Orders of the last 90 days less those of the 90 before, over both: -1 to 1",
+    "season_order_count": f"Orders in the {HORIZON_DAYS} days from a year ago on: those the year before that come next",
+    "return_rate": "Returns an order, ever, at most 1: of orders, not of money",
+    "discount_rate": "Discounts / gross_amount, at most 1",
+    "store_order_share": "Share of the orders in stores",
+    "online_order_share": "Share of the orders online",
+    "mobile_order_share": "Share of the orders in the app",
+    "session_count_30d": "Visits of the last 30 days",
+    "session_count_90d": "Visits of the last 90 days",
+    "view_count_30d": "Product views of the last 30 days",
+    "search_count_30d": "Searches of the last 30 days",
+    "cart_add_count_30d": "Times that something was put into a basket in the last 30 days",
+    "cart_add_count_90d": "Times that something was put into a basket in the last 90 days",
+}
+FEATURES = tuple(MEANINGS)
 
 
 def features(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
@@ -154,8 +155,14 @@ def _gap() -> pl.Expr:
 
 
 def _gaps() -> list[pl.Expr]:
-    """Days between consecutive purchase days; null below one gap (mean) or two (standard deviation)."""
-    return [pl.col("_gap").mean().alias("mean_gap_days"), pl.col("_gap").std().alias("std_gap_days")]
+    """Days between consecutive purchase days; null below one gap (mean) or two (standard deviation). The latter from
+    sums of whole numbers, which no number of threads changes.
+    """
+    gap = pl.col("_gap")
+    count, whole, squares = gap.count().cast(pl.Int64), gap.sum(), (gap * gap).sum()
+    variance = (count * squares - whole * whole) / (count * (count - 1))
+    deviation = pl.when(count > 1).then(variance.sqrt())
+    return [gap.mean().alias("mean_gap_days"), deviation.alias("std_gap_days")]
 
 
 def _ratio(part: str, whole: str) -> pl.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from customer360.pipelines.rules import PolicyRules
@@ -33,7 +34,7 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
     Raises:
         ConfigError: the rule file has no policy for the domain of a table.
     """
-    found = []
+    found, readers = [], graph.readers_of()
     for name, table in sorted(tables.TABLES.items()):
         kinds, served = tables.pii_columns(table), purposes.of_columns(table)
         if not kinds:
@@ -41,21 +42,19 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
         domains = [rules.domains[d] for d in _known(rules, name, table)]
         owners, bases = (" + ".join(dict.fromkeys(getattr(d, a) for d in domains)) for a in ("owner", "basis"))
         usual = purposes.of_rows(table) or " + ".join(dict.fromkeys(d.purpose for d in domains))
-        kept, below = _retention(rules, name, table), " + ".join(uses(name))
+        kept, below = _retention(rules, name, table), " + ".join(uses(name, readers))
         for column, kind in kinds.items():
             serves = served.get(column, below)
             found.append(ColumnPolicy(name, column, kind, owners, served.get(column, usual), bases, kept, serves))
     return found
 
 
-def uses(name: str) -> tuple[str, ...]:
+def uses(name: str, readers: Mapping[str, set[str]] | None = None) -> tuple[str, ...]:
     """What a table is used for: of gold what it serves; of bronze and silver what the gold tables serve that read it,
-    or silver tables made of it, and OPERATION alone where none does. Sorted."""
+    or silver tables made of it, and OPERATION alone where none does. Sorted. ``readers`` are `graph.readers_of`, for
+    who asks of many tables."""
     found, todo, seen = set[str](), [name], {name}
-    readers: dict[str, set[str]] = {}
-    for node in graph.NODES.values():
-        for read in node.inputs:
-            readers.setdefault(read, set()).update(tables.spec(output).name for output in node.outputs)
+    readers = graph.readers_of() if readers is None else readers
     while todo:
         each = todo.pop()
         if each.startswith("gold."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,7 +77,7 @@ def _measurements(context: Context, node: Node, before: pl.DataFrame, related: T
     version = lake.version(bronze)
     # Counted anew from the whole log: a sum carried in a table of its own would count twice after a death between the
     # two.
-    punctual = _deliveries(context, bronze, -1)
+    punctual = _deliveries(context, bronze)
     for commit in _commits(lake, node.name, since - 1):
         facts = json.loads(commit.get("customer360.facts", "{}"))
         if commit.get("customer360.app") != f"node:{node.name}" or "quality" not in facts:
@@ -96,15 +97,40 @@ def _commits(lake: Lake, name: str, after: int) -> list[dict[str, Any]]:
     return list(reversed(lake.history(name, newer))) if newer > 0 else []
 
 
-def _deliveries(context: Context, bronze: str, after: int) -> Tally:
-    """Timed and punctual rows of the batches that were landed after a version of the bronze table, by source system."""
-    tallies: list[Tally] = []
-    for commit in _commits(context.lake, bronze, after):
-        source = context.settings.sources.get((commit.get("customer360.app") or "").removeprefix("batch:"))
+@dataclass
+class _Counted:
+    """Timed and late rows by application of the commits up to one, which its version and moment tell."""
+
+    upto: tuple[int, int]
+    rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+_counted: dict[tuple[str, str], _Counted] = {}  # by lake and bronze table: what this process has counted
+
+
+def _deliveries(context: Context, bronze: str) -> Tally:
+    """Timed and punctual rows of the batches in a bronze table, by source system. A process reads each commit once: a
+    log of 10,000 takes a second, and a resident process asks every round.
+    """
+    lake, place = context.lake, (context.lake.root, bronze)
+    known = _counted.get(place)
+    commits = _commits(lake, bronze, known.upto[0] - 1) if known else []
+    if known is None or not commits or _place(commits[0]) != known.upto:  # unknown, or made anew since
+        known, commits = _Counted((-1, 0)), _commits(lake, bronze, -1)
+    for commit in (c for c in commits if _place(c) != known.upto):
         facts = json.loads(commit.get("customer360.facts", "{}"))
-        if source and facts.get("timed"):
-            tallies.append({source.system: _timely(facts["timed"], facts["timed"] - facts["late"])})
-    return added(tallies)
+        if facts.get("timed"):
+            app = commit.get("customer360.app") or ""
+            timed, late = known.rows.get(app, (0, 0))
+            known.rows[app] = timed + facts["timed"], late + facts["late"]
+        known.upto = _place(commit)
+    _counted[place] = known
+    told = ((context.settings.sources.get(app.removeprefix("batch:")), rows) for app, rows in known.rows.items())
+    return added([{source.system: _timely(timed, timed - late)} for source, (timed, late) in told if source])
+
+
+def _place(commit: dict[str, Any]) -> tuple[int, int]:
+    return commit["version"], commit["timestamp"]
 
 
 def _timely(checked: int, passed: int) -> dict[str, int]:

@@ -103,3 +103,30 @@ def given_back_since() -> pl.Expr:
     """
     at_once = converted(pl.col("exchanged_amount").fill_null(0).cast(MONEY), known_rate()).fill_null(0)
     return pl.col("return_amount") - pl.when(pl.col("is_unconverted").fill_null(False)).then(ZERO).otherwise(at_once)
+
+
+MOVES = ("occurred_on", "returned_on", "is_sale", "net_amount", "return_amount", "exchanged_amount", "currency",
+         "exchange_rate", "is_unconverted")  # fmt: skip
+
+
+def is_given_back_late() -> pl.Expr:
+    """Whether what was given back stands on a later day than that of the sale: money is of the day that it moved."""
+    return (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
+
+
+def moved(transactions: pl.LazyFrame, *keep: str) -> pl.LazyFrame:
+    """One row per transaction (with `MOVES`) and day that its money moved: the columns of ``keep``, ``on``,
+    ``order_count`` (1 of a sale on its day, else 0) and ``net_amount``, in the reporting currency. A return is below
+    zero, of the place and person of its own receipt. What neither sells nor moves money has no row.
+    """
+    is_late, since = is_given_back_late(), given_back_since()
+    at_once = transactions.filter(pl.col("is_sale") | (pl.col("net_amount") != 0) | is_late).select(
+        *keep,
+        on="occurred_on",
+        order_count=pl.col("is_sale").cast(pl.Int64),
+        net_amount=(pl.col("net_amount") + pl.when(is_late).then(since).otherwise(ZERO)).cast(MONEY),
+    )
+    later = transactions.filter(is_late).select(
+        *keep, on="returned_on", order_count=pl.lit(0, pl.Int64), net_amount=(-since).cast(MONEY)
+    )
+    return pl.concat([at_once, later])

@@ -5,7 +5,7 @@ Batch, real time and the collector all take them from here, so that one event me
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import polars as pl
 
@@ -29,6 +29,10 @@ EVENT_TYPES = (
     "PAGE_VIEW", "CLICK", "SCROLL", "SEARCH", "CART_ADD",
     "CATEGORY_VIEW", "PRODUCT_VIEW", "WISHLIST_ADD", "CART_REMOVE", "CHECKOUT_START", "PURCHASE", "LOGIN",
 )  # fmt: skip
+
+# In the order of the journey. A visit of the shop goes as far as CONVERSION; the two behind it come after a purchase.
+JourneyStage = Literal["DISCOVERY", "AWARENESS", "EVALUATION", "CONSIDERATION", "CONVERSION", "SERVICE", "LOYALTY"]
+JOURNEY_STAGES: tuple[JourneyStage, ...] = get_args(JourneyStage)
 
 ONLINE_CHANNELS = ("ECOMMERCE", "SOCIAL")
 SESSION_GAP_MINUTES = 30  # a visit ends after this much silence

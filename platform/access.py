@@ -10,7 +10,6 @@ different names, so that a name in a history says which key it was; ``rotate`` h
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import hmac
 import json
 import os
@@ -34,6 +33,7 @@ PREFIX = "c360"
 ID_BYTES, SECRET_BYTES = 6, 32
 LONGEST_NAME = 80
 USED_EVERY_SECONDS = 60  # how exactly the last use of a key is noted
+KEYS = "keys.json"  # of the state folder
 USED = "keys_used"  # folder of those notes
 
 
@@ -255,7 +255,7 @@ def _add(keys: dict[str, Key], name: str, role: Role, limits: dict[str, Any]) ->
 
 
 def _digest(salt: str, secret: str) -> str:
-    return hmac.new(bytes.fromhex(salt), secret.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(bytes.fromhex(salt), secret.encode(), "sha256").hex()
 
 
 def _note_use(path: Path, key_id: str) -> None:
@@ -277,7 +277,7 @@ def _path(state: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _absolute(state: str, folder: str) -> Path:
-    return Path(folder, state, "keys.json")
+    return Path(folder, state, KEYS)
 
 
 def _stored(path: Path) -> dict[str, Key]:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from customer360.platform import tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import RESTORE, parsed, unlike
+from customer360.platform.tables import Table
 
 ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
 NAME_COLUMNS = ("FIRST_NAME", "LAST_NAME")
@@ -36,9 +38,9 @@ def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
     lake.put(LIST, json.dumps(sorted(known)).encode())
 
 
-def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
-    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts
-    and names."""
+def erased_rows(lake: Lake, frame: pl.DataFrame, system: str, table: type[Table] | None = None) -> pl.Series:
+    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts and
+    names, and by the handles that the contract of its ``table`` names."""
     nothing = pl.select(pl.repeat(False, frame.height, dtype=pl.Boolean)).to_series()
     known = set(digests(lake))
     kinds = {ACCOUNT_COLUMN: system, VISITOR_COLUMN: "VISITOR", **dict.fromkeys(CONTACT_COLUMNS.values(), "CONTACT")}
@@ -46,6 +48,9 @@ def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
     if set(NAME_COLUMNS) <= set(frame.columns):
         both = pl.concat_str(*map(plain_expr, NAME_COLUMNS), separator=" ")
         values["names"] = "NAME", frame.select(both).to_series()
+    for column, handle in tables.signed(table).items() if table else ():
+        if column in frame.columns:
+            values[column] = f"HANDLE/{system}", frame.select(handle).to_series()
     if not known or not values:
         return nothing
     secret = key_of(lake)
@@ -54,7 +59,10 @@ def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
         if kind == "CONTACT":
             each = each.str.strip_chars().str.to_lowercase()
         gone = [v for v in each.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
-        nothing = nothing | (each.is_in(gone).fill_null(False) & (alone if kind in ("CONTACT", "NAME") else True))
+        nothing = nothing | (
+            each.is_in(gone).fill_null(False)
+            & (alone if kind in ("CONTACT", "NAME") or kind.startswith("HANDLE/") else True)
+        )
     return nothing
 
 

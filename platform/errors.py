@@ -18,6 +18,7 @@ Customer360Error
 ├── ModelError           a model cannot be trained, loaded or scored
 ├── RunError             nodes of a run failed; carries the reason of each
 │   └── NothingLanded    no source gave a row; says what became of each
+├── NoRay                no Ray answers at its address, or none starts on this machine
 └── TransientError       worth trying again
     └── UnitTimeout      a unit of work passed its time-out
 """
@@ -89,6 +90,10 @@ class ModelError(Customer360Error):
     """A model cannot be trained, loaded or scored."""
 
 
+class NoRay(Customer360Error):
+    """No Ray answers at its address, or none starts on this machine."""
+
+
 class TransientError(Customer360Error):
     """A failure that is worth trying again."""
 
@@ -104,6 +109,10 @@ class RunError(Customer360Error):
         self.failures, self.run = failures, run
         lines = "\n".join(f"  {node}: {reason}" for node, reason in sorted(failures.items()))
         super().__init__(f"{self.summary(len(failures))}:\n{lines}")
+
+    def __reduce__(self) -> tuple[type[RunError], tuple[dict[str, str], str]]:
+        """From one process to another: an exception is made anew from its arguments, not from its message."""
+        return type(self), (self.failures, self.run)
 
     @staticmethod
     def summary(count: int) -> str:

@@ -51,13 +51,13 @@ class Node:
     wants: frozenset[str] = frozenset()  # reserved parameters that the function takes
     rules: str | None = None  # kind of rule file that becomes `params`
     part: tuple[str, str] | None = None  # partition column and value
-    merge: Callable[..., Any] | None = None  # folds partial outputs into the whole output
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
     reached: Callable[..., Any] | None = None  # stored rows that changed rows of those inputs may give another subject
     concerns: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # stored rows that rows of an input touch
     after_records: bool = False  # waits for every record table, as what measures their commits must
+    judges: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # bronze tables judged beside, and what of
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -86,8 +86,11 @@ class Node:
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """Bronze tables whose rows a record node gets judged and folded: its own records, and those it reads beside."""
-        return tuple(name for name in self.inputs if name.startswith("bronze.")) if self.records else ()
+        """Bronze tables whose rows a node gets judged and folded: a record node its own records and those it reads
+        beside, others what they declare so."""
+        if not self.records:
+            return tuple(self.judges)
+        return tuple(name for name in self.inputs if name.startswith("bronze."))
 
     @property
     def is_dated(self) -> bool:
@@ -167,24 +170,25 @@ def builds(
     table: type[Table],
     *,
     rules: str | None = None,
-    merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
     follows: Callable[..., Any] | None = None,
     reached: Callable[..., Any] | None = None,
     concerns: Mapping[str, Callable[..., Any]] | None = None,
+    judges: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
-    ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the
-    outputs for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names
-    the columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows,
-    then some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a
-    build would give them now: where nothing else has changed, only rows whose subject did are written again (see
-    ``run.following``). ``reached`` takes the same, of the inputs only rows that came, went or changed, and returns the
-    stored rows that these may concern: no others are asked whose they are. ``concerns`` does the same for what else a
-    record table reads and is joined by another column than its key, as the products of lines are: a function of stored
-    rows and the rows of the input that came, went or changed, which returns the stored rows that these may change. It
-    decides values of rows alone, never which rows there are. Where the table serves a purpose that persons may refuse,
+    ``rules`` names the rule file that becomes ``params``. ``reads`` names the columns that are needed of a wide input,
+    so that an exchange carries no others; the key of the grain is one of them where the input has it. ``follows`` takes
+    stored rows, then some of the inputs by their names, and returns the same rows with the ``subject_id`` and
+    ``person_id`` that a build would give them now: where nothing else has changed, only rows whose subject did are
+    written again (see ``run.following``). ``reached`` takes the same, of the inputs only rows that came, went or
+    changed, and returns the stored rows that these may concern: no others are asked whose they are. ``concerns`` does
+    the same for what else a record table reads and is joined by another column than its key, as the products of lines
+    are: a function of stored rows and the rows of the input that came, went or changed, which returns the stored rows
+    that these may change. It decides values of rows alone, never which rows there are. ``judges`` is for what is no
+    record table and must see a bronze table as record tables do, judged, corrected and folded: a function from its rows
+    to those of them that are needed, of a key all or none. Where the table serves a purpose that persons may refuse,
     what they deny leaves the output, and the table of denials is the last input (`platform.purposes`).
     """
 
@@ -196,7 +200,7 @@ def builds(
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
         if follows and not (tables.spec(table).bucketed and {"subject_id", "person_id"} <= set(table.columns())):
             raise GraphError(
-                f"{tables.spec(table).name} follows nobody: it is not stored by subject_id with a person_id"
+                f"{tables.spec(table).name} follows nobody: it has no subject_id and person_id to be stored by"
             )
         made: Callable[..., Any] = function
         if tables.spec(table).layer == "gold" and purposes.is_withheld(table):
@@ -209,11 +213,11 @@ def builds(
                 function=made,
                 wants=wants,
                 rules=rules,
-                merge=merge,
                 reads=reads,
                 follows=follows,
                 reached=reached,
                 concerns=dict(concerns or {}),
+                judges=dict(judges or {}),
             )
         )
         return function
@@ -270,9 +274,16 @@ def produces(
 def producers_of() -> dict[str, list[str]]:
     """Table name to the nodes that fill it."""
     found: dict[str, list[str]] = {}
-    for node in NODES.values():
-        for output in node.outputs:
-            found.setdefault(tables.spec(output).name, []).append(node.name)
+    for node, output in ((each, output) for each in NODES.values() for output in each.outputs):
+        found.setdefault(tables.spec(output).name, []).append(node.name)
+    return found
+
+
+def readers_of() -> dict[str, set[str]]:
+    """Table name to the tables that are built of it."""
+    found: dict[str, set[str]] = {}
+    for node, read in ((each, read) for each in NODES.values() for read in each.inputs):
+        found.setdefault(read, set()).update(tables.spec(output).name for output in node.outputs)
     return found
 
 
@@ -313,8 +324,7 @@ def levels(wanted: set[str] | None = None) -> list[list[Node]]:
     while sorter.is_active():
         ready = sorted(sorter.get_ready())
         sorter.done(*ready)
-        stage = [NODES[n] for n in ready if wanted is None or n in wanted]
-        if stage:
+        if stage := [NODES[n] for n in ready if wanted is None or n in wanted]:
             result.append(stage)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
@@ -80,16 +81,19 @@ FEW = 20_000  # rows, up to which it pays to ask first whether there is any fail
 FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String}
 
 
-def judge(table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = None) -> Verdict:
+def judge(
+    table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = None, refuse: Collection[str] = ()
+) -> Verdict:
     """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
 
     What breaks a rule is nulled where the contract allows null and the column is no key; a rule over several columns
     nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast
     (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
-    anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell.
+    anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell. Of the columns ``refuse``
+    no value is nulled: what breaks a rule there refuses the row.
     """
     types = _optional(table)  # type: ignore[arg-type]  # a class is hashable
-    optional = list(types)
+    optional = [column for column in types if column not in refuse]
     numbered = rescued.put_back(frame, types).with_row_index(ROW)
     uncast = _type_failures(table, numbered)
     spared = pl.col("column").is_in(optional)

@@ -65,6 +65,7 @@ class Identifiers:
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
     names: frozenset[tuple[str, str]] = frozenset()  # first and last names that are this subject's alone
     addresses: frozenset[str] = frozenset()  # first lines of addresses at which nobody else is known
+    handles: frozenset[str] = frozenset()  # "SYSTEM/place/handle" with which this subject's accounts alone sign
     # how many values by kind (`traces`) others have, too, so that they tell nobody from others
     common: Mapping[str, int] = field(default_factory=dict)
 
@@ -115,7 +116,8 @@ class Identifiers:
         places = {
             re.sub(r"(?:\\\s|\\ )+", r"[\\s+]{1,3}", re.escape(a.strip())) for a in self.addresses if len(a.strip()) > 7
         }
-        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names | places))
+        contacts = {_any_spelling(t) for t in self.texts}  # first: an address may begin with both names
+        words = "|".join([*sorted(contacts), *sorted(names | places)])
         return rf"(?i)\b(?:{words})\b" if words else r"[^\s\S]"
 
 
@@ -131,7 +133,7 @@ def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
     """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
     one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
     """
-    note = {name: getattr(who, name) for name in ("accounts", "devices", "texts", "persons", "addresses")}
+    note = {name: getattr(who, name) for name in ("accounts", "devices", "texts", "persons", "addresses", "handles")}
     facts = {table: sorted(keys) for table, keys in who.facts.items()}
     text = json.dumps(
         {name: sorted(values) for name, values in note.items()}
@@ -202,7 +204,8 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
     """
     contacts = (f"CONTACT/{_plain(t)}" for t in who.texts)
     names = (f"NAME/{_plain(first)} {_plain(last)}" for first, last in who.names)
-    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts, *names])
+    signed = (f"HANDLE/{handle}" for handle in who.handles)
+    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts, *names, *signed])
     touched = {GROUPED: _erase_grouped(lake, who)} if lake.exists(GROUPED) else {}
     for name, table in tables.TABLES.items():
         if name == GROUPED:
@@ -269,8 +272,18 @@ def is_of(table: type[Table], who: Identifiers) -> pl.Expr:
             )
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
-    unnamed = [pl.lit(True), *(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")]
-    return mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
+    said = _has_contact(kinds, who) | _has_names(table, who) | _has_handle(table, who)
+    return mine | (said & _is_unnamed(table))
+
+
+def is_signed(table: type[Table], who: Identifiers) -> pl.Expr:
+    """Whether a bronze row names no account, and is the subject's by the handle that it is signed with."""
+    return _has_handle(table, who) & _is_unnamed(table)
+
+
+def _is_unnamed(table: type[Table]) -> pl.Expr:
+    accounts = (pl.col(c).is_null() for c, kind in tables.pii_columns(table).items() if kind == "account")
+    return pl.all_horizontal(pl.lit(True), *accounts)
 
 
 def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
@@ -286,7 +299,10 @@ def _without_mentions(table: type[Table], who: Identifiers, frame: pl.DataFrame)
     """Rows of others without what their texts say of the subject."""
     kinds = tables.pii_columns(table)
     said = [c for c, t in frame.schema.items() if t == pl.String and (c == "_rescued" or not c.startswith("_"))]
-    texts = [c for c in said if c not in tables.spec(table).key and kinds.get(c) not in OWN_KINDS]
+    is_own = {c for c, kind in kinds.items() if kind in OWN_KINDS}
+    if tables.spec(table).erasure != "none":  # who signed, not who it is of; agents are no subjects
+        is_own -= {c for c, kind in kinds.items() if kind == "name" and c not in NAME_COLUMNS}
+    texts = [c for c in said if c not in tables.spec(table).key and c not in is_own]
     frame = frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
     return frame.with_columns(cleaned(frame[c], who, is_json=c == "_rescued") for c in texts)
 
@@ -342,6 +358,12 @@ def _has_names(table: type[Table], who: Identifiers) -> pl.Expr:
     first, last = map(plain_expr, NAME_COLUMNS)
     pairs = ((first == _plain(one)) & (last == _plain(two)) for one, two in sorted(who.names))
     return pl.any_horizontal(pl.lit(False), *pairs).fill_null(False)
+
+
+def _has_handle(table: type[Table], who: Identifiers) -> pl.Expr:
+    """Whether a bronze row is signed with a handle that is the subject's alone."""
+    signed = (pl.concat_str("_source_system", each, separator="/") for each in tables.signed(table).values())
+    return pl.any_horizontal(pl.lit(False), *(each.is_in(list(who.handles)) for each in signed)).fill_null(False)
 
 
 def _plain(contact: str) -> str:

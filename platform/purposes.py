@@ -15,7 +15,7 @@ OPERATION is no purpose that a person can refuse here: what a contract, a receip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, update_wrapper
+from functools import cache, partial, update_wrapper
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -34,6 +34,11 @@ PERSON = "person_id"
 
 def of_columns(table: type[Table]) -> dict[str, str]:
     """Purpose by column, of columns that are emptied where it is denied; raises ContractError for an unknown one."""
+    return dict(_of_columns(table))  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache  # a contract never changes, and who tells of all tables asks thousands of times
+def _of_columns(table: type[Table]) -> dict[str, str]:
     declared = tables.spec(table)
     found: dict[str, str | None] = {}
     for base in reversed(table.__mro__):

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from customer360.platform import tables, telemetry
@@ -156,13 +157,19 @@ def columns_of(table: type[Table]) -> dict[str, Column]:
     return {c: Column(str(t.dtype), optional=t.nullable) for c, t in table.columns().items()}
 
 
+@cache  # of what never changes, and each run asks for all bronze tables
+def _seal_of(table: type[Table]) -> str:
+    name = tables.spec(table).name
+    return _seal(Version(name, 1, name, columns_of(table)))
+
+
 def note_contract(lake: Lake, table: type[Table], by: str = RUN) -> Version | None:
     """Keep the contract of a bronze table where it is another one than at the last run; returns the new version."""
     name = tables.spec(table).name
-    now = columns_of(table)
     stands = [path for path in lake.objects(CONTRACTS) if path.startswith(f"{CONTRACTS}/{name}/")]
-    if stands and stands[-1].endswith(f"{_seal(Version(name, 1, name, now))}.json"):
+    if stands and stands[-1].endswith(f"{_seal_of(table)}.json"):  # type: ignore[arg-type]  # a class is hashable
         return None
+    now = columns_of(table)
     known = _read(stands[-1], lake.get(stands[-1])) if stands else None
     made = next_version(known, name, name, now, contract_changes(known.columns, now) if known else [], by=by)
     return register(lake, made) if made else None

@@ -195,6 +195,9 @@ class SourceSettings(Frozen):
     # as `{columns: freeze, data_type: evolve}`. None: what the contract of its table says
     schema_contract: SchemaContract | None = None
     late_after_minutes: float | None = Field(default=None, gt=0)  # without new rows; None: it is never late
+    # Of a table that may be sent card data: columns that hold none, such as ids of 13 to 19 digits. All others are
+    # searched for card numbers, which are masked before anything is written
+    card_free: list[str] = []
     description: str = ""
 
     @property
@@ -257,12 +260,22 @@ class ModelSettings(Frozen):
     workers: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
+class AutoscaleSettings(Frozen):
+    """How replicas come and go on Ray: never fewer than ``serve.replicas``."""
+
+    most: int = Field(ge=2)
+    requests: float = Field(default=8.0, gt=0)  # under way in a replica at once, which are aimed at
+    grow_seconds: float = Field(default=10.0, gt=0)  # that more are under way before replicas come
+    shrink_seconds: float = Field(default=300.0, gt=0)  # that fewer are before replicas go
+
+
 class ServeSettings(Frozen):
     """The HTTP application."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     replicas: int = Field(default=1, ge=1)
+    autoscale: AutoscaleSettings | None = None  # null: as many replicas as `replicas` says
     max_ongoing_requests: int = Field(default=64, ge=1)
     max_queued_requests: int = 128
     request_timeout_seconds: float = Field(default=2.0, gt=0)
@@ -270,6 +283,24 @@ class ServeSettings(Frozen):
     max_body_kilobytes: int = Field(default=256, ge=1)
     requests_per_minute: int = Field(default=0, ge=0)  # by key and replica; 0: no limit
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")  # as browsers know it, behind a proxy
+    shared: str = ""  # object store or folder through which machines share what is published; empty: they do not
+    shared_options: StorageOptions = {}
+    follows: bool = False  # this machine serves what another one publishes there
+    switch_seconds: float = Field(
+        default=10.0, ge=0
+    )  # after which machines put a new publication into service, together
+
+    @model_validator(mode="after")
+    def _follows_something(self) -> Self:
+        if self.follows and not self.shared:
+            raise ValueError("follows: name what to follow, the object store of `shared:`")
+        return self
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.autoscale and self.autoscale.most <= self.replicas:
+            raise ValueError(f"autoscale: most: {self.autoscale.most} is not above replicas: {self.replicas}")
+        return self
 
 
 class OpenLineageSettings(Frozen):

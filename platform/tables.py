@@ -125,13 +125,18 @@ class OneOf(dy.String):
         return generator.sample_choice(n, choices=self.values, null_probability=self._null_probability)
 
 
-def personal(kind: str) -> dict[str, str]:
-    """Column metadata that marks personal data, by kind.
+WITHIN = "pii_within"  # column metadata, see `personal`
+
+
+def personal(kind: str, within: str | None = None) -> dict[str, str]:
+    """Column metadata that marks personal data, by kind; ``within`` names the column within whose values it tells one
+    from another, as a handle does on its platform.
 
     Kinds: name, email, phone, address, birth, person (what else is known of one: gender, income, interests), account,
-    device, agent (what a browser says of itself) and text (free text, or raw data that may hold any of these).
+    handle (of an account elsewhere, chosen by its owner), device, agent (what a browser says of itself) and text (free
+    text, or raw data that may hold any of these).
     """
-    return {"pii": kind}
+    return {"pii": kind} | ({} if within is None else {WITHIN: within})
 
 
 QUASI = "quasi"  # column metadata, see `quasi`
@@ -173,6 +178,7 @@ class Spec:
     schema_contract: SchemaContract = field(
         default_factory=SchemaContract
     )  # of sources that say none themselves, and of its own types
+    card_data: bool = False  # its sources may bring numbers of payment cards; see `platform.sources.cards`
 
     @property
     def layer(self) -> str:
@@ -214,6 +220,7 @@ class Table(dy.Schema):
         kept: tuple[str, ...] = (),
         lasting: Lasting | None = None,
         schema_contract: Mode | dict[str, Mode] | SchemaContract = "evolve",
+        card_data: bool = False,
         **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
@@ -229,13 +236,18 @@ class Table(dy.Schema):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
         cls.__c360__ = Spec(
             table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept, lasting,
-            SchemaContract.model_validate(schema_contract),
+            SchemaContract.model_validate(schema_contract), card_data,
         )  # fmt: skip
         TABLES[table] = cls
 
 
 def spec(table: type[Table]) -> Spec:
     """The declaration of a table class."""
+    return _spec_of(table)  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache  # to ask a dataframely class for an attribute runs Python, and each run asks ten thousand times
+def _spec_of(table: type[Table]) -> Spec:
     declared: Spec | None = getattr(table, "__c360__", None)
     if declared is None:
         raise ContractError(f"{table.__name__} declares no table name: class X(Table, table='layer.name')")
@@ -249,10 +261,10 @@ def by_name(name: str) -> type[Table]:
     if name in TABLES:
         return TABLES[name]
     near = difflib.get_close_matches(name, TABLES, n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else "."
-    raise ContractError(
-        f"there is no table {name!r}{hint} If its module is there, it was not imported: call `compose()` first"
-    )
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    if not TABLES:
+        hint = ": no module of tables was imported, `compose()` imports them"
+    raise ContractError(f"there is no table {name!r}{hint}")
 
 
 def schema(table: type[Table]) -> dict[str, pl.DataType]:
@@ -274,6 +286,32 @@ def pii_columns(table: type[Table]) -> dict[str, str]:
 @cache
 def _pii_of(table: type[Table]) -> dict[str, str]:
     return {n: c.metadata["pii"] for n, c in table.columns().items() if c.metadata and "pii" in c.metadata}
+
+
+# Handles that name nobody: no letter or digit at all, or nothing but such words ("[deleted]", "Instagram user").
+_NOBODY = r"""(?x)^[\W_]*(?:an?[\W_]+)?(?:(?:deleted|removed|erased|deactivated|suspended|hidden|private|former|inactive
+ |verified|unknown|unnamed|nobody|none|null|nil|na|undefined|anonymous|anonymized|anonymised|anon|anonym|anonyme|anonimo|anónimo
+ |anoniem|gelöscht|gelöschter|gast|guest|invité|user|username|customer|buyer|client|visitor|member|reviewer|author|account
+ |benutzer|nutzer|kunde|utilisateur|usuario|utente|gebruiker|instagram|facebook|reddit|google|amazon|tiktok|youtube|twitter
+ |trustpilot)(?:[\W_]+|$))*$"""
+
+
+def signed(table: type[Table]) -> dict[str, pl.Expr]:
+    """By column of kind handle of a bronze table: the handle with the system and the place where it tells somebody;
+    null where there is none, or one that stands for anybody, as of users whom the platform forgot."""
+    columns = table.columns()
+    found: dict[str, pl.Expr] = {}
+    for name in (n for n, kind in pii_columns(table).items() if kind == "handle"):
+        within = (columns[name].metadata or {}).get(WITHIN)
+        place = pl.lit("") if within is None else pl.col(within).fill_null("").str.to_lowercase()
+        handle = pl.col(name).str.strip_chars().str.to_lowercase()
+        found[name] = pl.when(tells_somebody(name)).then(pl.concat_str(place, handle, separator="/"))
+    return found
+
+
+def tells_somebody(handle: str) -> pl.Expr:
+    """Whether a column's handle is somebody's, and does not stand for anybody ("[deleted]", "Instagram user")."""
+    return ~pl.col(handle).str.strip_chars().str.to_lowercase().str.contains(_NOBODY)
 
 
 def quasi_columns(table: type[Table]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ NODE_SECONDS = Histogram(
 SPARING_SECONDS = 60.0  # between two lines of a kind that callers can cause as often as they like
 OF_SOCKETS = ("uvicorn.error", "asyncio")  # loggers that write a line for each request that is none
 _MOST_KINDS = 1000
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 SILENCE_SECONDS = 8.0  # after which a heartbeat says that work goes on
 NAMED = 2  # of the things that run at once, those that a line names
 
@@ -59,6 +61,19 @@ class _Lines(logging.StreamHandler[TextIO]):
         _spoken_at = time.monotonic()
 
 
+def shown(text: str) -> str:
+    """A text as a terminal may be given it: characters that would steer the terminal, or turn the order of others
+    round, are spelt out. Names and values come from files of others."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _PlainLines(logging.Formatter):
+    """Messages, of which nothing that begins another line looks like a message of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record)).replace("\n", "\n  ")
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -80,7 +95,7 @@ def configure(level: str = "INFO") -> None:
     if log.handlers:
         return
     handler = _Lines()
-    handler.setFormatter(_JsonLines() if is_json() else logging.Formatter("%(message)s"))
+    handler.setFormatter(_JsonLines() if is_json() else _PlainLines())
     log.addHandler(handler)
     log.propagate = False
 

@@ -60,20 +60,24 @@ from customer360.serve.api import (
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.compose import live_rules, personalizes_unasked
-from customer360.serve.console import pages, steward, trials
+from customer360.serve.console import journeys, pages, steward, trials
 from customer360.serve.door import Door
+from customer360.serve.following import Follower
 from customer360.serve.gate import Gate, place_of
 from customer360.serve.operations import Operations
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
+from customer360.serve.publication.rankers import RankerStore
 from customer360.serve.publication.refusals import Refusals
 from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.collector import collector_of
 from customer360.serve.realtime.ranking.choosing import Chooser, Shelves
 from customer360.serve.realtime.ranking.journal import Journal
+from customer360.serve.scaling import replicas
 from customer360.serve.stewardship import Desk
+from customer360.serve.straight import Straight
 
 if TYPE_CHECKING:
     from ray import serve
@@ -173,9 +177,13 @@ class _Replica(CollectorRegistry):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The log of the collector is read back beside the first requests; one that needs it waits, and blocks no other."""
+    is_over = threading.Event()
     if app.state.collector is not None:
-        threading.Thread(target=app.state.collector.activities.ready, name="replay", daemon=True).start()
+        threading.Thread(target=app.state.collector.hear_on, args=(is_over,), name="replay", daemon=True).start()
+    if app.state.follower is not None:
+        threading.Thread(target=app.state.follower.go_on, args=(is_over,), name="follower", daemon=True).start()
     yield
+    is_over.set()
 
 
 def build_app(configured: Settings) -> FastAPI:
@@ -193,6 +201,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.folder = Path(configured.state)
     app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
+    app.state.follower = Follower(configured) if configured.serve.follows else None
     app.state.watch = freshness.Watch(app.state.folder)
     app.state.refusals = Refusals(app.state.folder)
     app.state.indexes = Indexes(app.state.folder)
@@ -203,7 +212,9 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.collector = collector
     app.state.activities = collector.activities if collector else Activities()
     app.state.journal = Journal(app.state.folder)
-    app.state.chooser = Chooser(Shelves(VectorStore(app.state.folder)), live_rules(configured))
+    app.state.chooser = Chooser(
+        Shelves(VectorStore(app.state.folder), rankers=RankerStore(app.state.folder)), live_rules(configured)
+    )
     app.state.personalizes_unasked = personalizes_unasked(configured)
     app.state.operations = Operations(configured)
     app.include_router(operations, responses=explained(503))
@@ -215,12 +226,14 @@ def build_app(configured: Settings) -> FastAPI:
         placements, decisions, features, recommendations, together, scores, people, identity, rights, experiments,
     ):  # fmt: skip
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
-    console = (pages, steward, trials)
+    console = (pages, steward, trials, journeys)
     for page in console:
         app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
     pages.environment.globals["menu"] = pages.menu(console)
     for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
+    straight = [*placements.router.routes, *features.router.routes]
+    app.add_middleware(Straight, routes=straight, prefix="/v1")
     app.add_middleware(Gate, state=app.state.folder, limits=configured.serve, bodies=hooks.limits(configured))
     app.add_middleware(Door, collector=collector, state=app.state.folder, public_url=configured.serve.public_url)
     app.add_middleware(Measured)
@@ -311,6 +324,9 @@ def _placed(configured: Settings) -> Settings:
             "models": configured.models.model_copy(update={"tracking_uri": tracked(configured.models.tracking_uri)}),
             "state": absolute(configured.state),
             "landing": absolute(configured.landing),
+            "serve": configured.serve.model_copy(
+                update={"shared": configured.serve.shared and absolute(configured.serve.shared)}
+            ),
             "lake": configured.lake.model_copy(update={"root": absolute(configured.lake.root)}),
             "rules": {kind: absolute(str(settings.find(file))) for kind, file in configured.rules.items()},
         }
@@ -331,7 +347,7 @@ def _deployment(configured: Settings) -> "serve.Application":
     deployment = serve.deployment(
         serve.ingress(replica)(),
         name="api",
-        num_replicas=limits.replicas,
+        **replicas(limits),
         max_ongoing_requests=limits.max_ongoing_requests,
         max_queued_requests=limits.max_queued_requests,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
@@ -352,19 +368,20 @@ def start(configured: Settings, *, plain: bool = False) -> None:
     marks.refuse([tree_at(configured.state)])
     orphans.watch_parent()
     with ports.held(configured.serve):
-        _tell_first_key(Path(configured.state))
+        _tell_first_key(Path(configured.state), follows=configured.serve.follows)
         if plain:
             _run_plain(configured)
         else:
             _run_on_ray(configured)
 
 
-def _tell_first_key(state: Path) -> None:
+def _tell_first_key(state: Path, *, follows: bool) -> None:
     """A terminal is read by who started the server; what else output goes to is kept, and read by others.
 
-    A server that a command started answers that command: the first key waits for who starts one.
+    A server that a command started answers that command: the first key waits for who starts one. One that follows has
+    the keys of the machine that publishes.
     """
-    if orphans.is_started_by_a_command():
+    if orphans.is_started_by_a_command() or follows:
         return
     file, key = state / FIRST_KEY, access.ensure_first_key(state)
     if key and sys.stdout.isatty():

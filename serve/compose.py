@@ -27,10 +27,12 @@ from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 @cache
 def compose() -> None:
     """Declare every table, build, producer and model of the platform."""
-    # The doors to Ray Train and MLflow declare nothing and take seconds to import; the sample is a tool, not a table.
+    # The doors to Ray Train and MLflow declare nothing and take seconds to import; the sample is a tool, not a table;
+    # look-ups are for serving and bring a parser of SQL.
     graph.load(
         [pipelines, models],
         leave_out=(
+            f"{models.__name__}.identity.lookup",
             f"{models.__name__}.lifecycle.embedded",
             f"{models.__name__}.lifecycle.on_ray",
             f"{models.__name__}.lifecycle.flavour",

@@ -21,7 +21,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.ledger import BATCHES, BOUND, LANDED, RUNS, SCHEMAS
-from customer360.platform.online import Unsound, files
+from customer360.platform.online import Unsound, files, hiding
 from customer360.platform.run import lake_of
 from customer360.platform.run.health import OBJECT as HEALTH
 from customer360.platform.settings import Settings
@@ -83,6 +83,8 @@ def _of_state(state: Path) -> Iterator[Finding]:
 
 
 def _of_store(home: Path) -> Iterator[Finding]:
+    again = "`customer360 erase PERSON` takes up an erasure that did not end; where none is under way, delete the file"
+    yield from _tried(home / hiding.HIDDEN, lambda: hiding.read(home), again)
     try:
         current = files.pointer(home)
         if current is None and files.stored_ids(home):

@@ -19,6 +19,7 @@ from customer360.serve.rights.export import held, write_export
 from customer360.serve.rights.proof import newest_report, standing_remains, write_report
 from customer360.serve.rights.purge import EXPORTS
 from customer360.serve.rights.requests import PURPOSES, Request
+from customer360.serve.shared import share
 from customer360.serve.stewardship import decide
 
 
@@ -82,6 +83,7 @@ def _fulfilled(settings: Settings, asked: Request, actor: str) -> tuple[Request,
     else:
         restrictions.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
         publish_refusals(lake, state_folder(settings))
+        share(settings)
         result = f"{', '.join(PURPOSES[asked.kind])} refused from now on; tables follow with the next run"
     return asked, result
 
@@ -125,5 +127,6 @@ def release(settings: Settings, number: int, *, actor: str) -> Request:
             raise requests.NoSuchRequest(f"request {number} restricts nothing")
         restrictions.release(lake_of(settings), number)
         publish_refusals(lake_of(settings), state_folder(settings))
+        share(settings)
         said = "released; tables follow with the next run"
         return requests.done(settings, asked, said, actor=actor, state="released")

@@ -139,15 +139,29 @@ class Gate:
         got, is_whole = 0, False
 
         async def next_piece() -> Message:
-            coming = asyncio.ensure_future(receive())  # waited for twice: what is cancelled may lose a piece
-            prompt = max(began + PROMPT_SECONDS - time.monotonic(), 0) if shared["late"] is None else 0
-            try:
-                if not (await asyncio.wait({coming}, timeout=prompt))[0]:
+            refused: HTTPException | None = None
+            now, loop = time.monotonic(), asyncio.get_running_loop()
+            prompt = max(began + PROMPT_SECONDS - now, 0) if shared["late"] is None else 0
+            left = began + PIECES * BODY_SECONDS - now
+            timer = asyncio.timeout(max(min(prompt + BODY_SECONDS, left), 0.001))
+
+            def late() -> None:
+                nonlocal refused
+                try:
                     self._is_late(shared)
-                left = began + PIECES * BODY_SECONDS - time.monotonic()
-                return await asyncio.wait_for(coming, max(min(BODY_SECONDS, left), 0.001))
-            finally:
-                coming.cancel()
+                except HTTPException as crowded:
+                    refused = crowded
+                    timer.reschedule(loop.time())
+
+            try:
+                async with timer:
+                    waited = loop.call_later(prompt, late)  # no task of its own: most bodies are there already
+                    try:
+                        return await receive()
+                    finally:
+                        waited.cancel()
+            except TimeoutError:
+                raise refused or TimeoutError from None
 
         async def bounded() -> Message:
             nonlocal got, is_whole

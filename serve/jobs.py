@@ -34,7 +34,7 @@ from customer360.platform import (
     warehouse,
 )
 from customer360.platform.backup import marks, tree_at
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
 from customer360.platform.lineage.sinks import telling
@@ -50,8 +50,9 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import IDENTITIES, delete_person, is_published, publish_gold
+from customer360.serve.publication.documents import IDENTITIES, has_nobody, hide_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
+from customer360.serve.publication.rankers import renew_ranker
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.publication.vectors import renew_vectors
 from customer360.serve.realtime import erasures
@@ -61,6 +62,7 @@ from customer360.serve.rights import requests
 from customer360.serve.rights.learnt import forget_in_models
 from customer360.serve.rights.proof import Proof, prove
 from customer360.serve.rights.purge import purge, purge_state, sweep
+from customer360.serve.shared import NotShared, refuse_where_it_follows, share
 
 HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold and the star stand
 
@@ -85,7 +87,7 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for
             _heed_refusals_beside(settings)
             raise
-        heed_refusals(settings)
+        heed_refusals(settings, with_star=request.command != "erase")  # which loads the star itself
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
         with lake.at_one_look(money.TOLD):
@@ -132,19 +134,23 @@ def _say_ageless(settings: Settings) -> None:
         telemetry.event(f"keep_days: rows of {', '.join(stay)} do not say when they are from and stay until erased")
 
 
-def heed_refusals(settings: Settings) -> None:
+def heed_refusals(settings: Settings, *, with_star: bool = True) -> None:
     """Publish what is refused, then take it out of gold, earlier editions and former ids included, and of the
-    warehouse. What stands without it is noted in the lake, so that nothing is looked for twice. Call it under the run
-    lock."""
+    warehouse unless not ``with_star``. What stands without it, the warehouse included, is noted in the lake, so that
+    nothing is looked for twice. Call it under the run lock."""
     lake, state = lake_of(settings), state_folder(settings)
     publish_refusals(lake, state)
+    try:
+        share(settings)
+    except (NotShared, ConfigError) as fault:  # the end of the run tries again, and fails where it must
+        telemetry.log.error(str(fault))
     refused = denied(lake)
     seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
     if lake.get(HEEDED) == seal:
         return
     for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused), graph.NODES).items():
         telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
-    if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
+    if not warehouse_file(settings).exists() or (with_star and _heeded_by_the_warehouse(settings)):
         lake.put(HEEDED, seal)
 
 
@@ -222,16 +228,22 @@ def publish(settings: Settings) -> None:
     written where that is so already.
     """
     marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
+    refuse_where_it_follows(settings)
     lake, state = lake_of(settings), state_folder(settings)
     with telemetry.heartbeat("publishing"):
         publish_refusals(lake, state)
         publish_index(lake, state, identity_rules(settings))
         renew_vectors(lake, settings)
+        renew_ranker(lake, settings)
+        if has_nobody(lake) and online.current(state) is None:
+            telemetry.event("nobody is known yet, so there is nothing to publish")
+            return
         if freshness.is_young(online.current(state)) and is_published(lake, state):
             telemetry.event("nothing new to publish")
         else:
             publish_gold(lake, state)
-    freshness.published(state_folder(settings))
+        freshness.published(state_folder(settings))
+        share(settings)
 
 
 def withdraw_edition(settings: Settings, as_of: date) -> dict[str, int]:
@@ -313,6 +325,14 @@ def erase_proven(settings: Settings, person: str, also: tuple[Path, ...] = ()) -
         return touched, prove(settings, current_person(settings, person), who.traces, also)
 
 
+def _share_now(settings: Settings) -> None:
+    """Tell machines that follow, if they can be told: what is rewritten after that does not wait for them."""
+    try:
+        share(settings, at_once=True)
+    except (NotShared, ConfigError) as fault:  # the end tries again, and fails where it must
+        telemetry.log.error(str(fault))
+
+
 @contextmanager
 def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict[str, int]]]:
     """Within the block the person is gone, and what named it is still known; after it nothing is."""
@@ -327,10 +347,12 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
     touched: dict[str, int] = {}
     with lake.run_lock("erase"), requests.held(settings, patience=math.inf):
         for each, who in todo.items():
-            delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
+            # Answers stop now, before anything is rewritten.
+            hide_person(state, {each, *who.persons}, sorted(who.accounts))
             forget_decisions(state, {each, *who.persons, *who.devices})
-            erasures.tell(state, {*who.accounts, *map(visitor, who.devices)})
+            erasures.tell(state, {each, *who.persons, *who.accounts, *map(visitor, who.devices)})
         delete_indexes(state)
+        _share_now(settings)
         for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)
             touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
@@ -341,6 +363,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
     publish_index(lake, state, rules)
     publish_gold(lake, state, keep=1)  # older publications still hold the person
     freshness.published(state)
+    share(settings, at_once=True)
     if (star := warehouse_file(settings)).exists():
         load_warehouse(settings)
         reached("before warehouse rewrite")

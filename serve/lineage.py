@@ -24,6 +24,7 @@ from customer360.platform.lineage.plans import ANY, Uses
 from customer360.platform.lineage.sinks import send, sinks_of
 from customer360.platform.quality.ahead import margin_of
 from customer360.platform.run import lake_of
+from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import of_table
 from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
@@ -227,7 +228,9 @@ def versions(settings: Settings, table: str, words: Sequence[str]) -> tuple[list
         rules = rules_of(settings)
         key = history.bronze_key(lake, table, words, rules)
         margin = margin_of(rules)
-        delivered = history.delivered(lake, bronze, key, of_table(lake, settings, bronze), margin)
+        checks = checks_of(rules, bronze)
+        refuse = checks.refuse if checks else ()
+        delivered = history.delivered(lake, bronze, key, of_table(lake, settings, bronze), margin, refuse)
         if delivered:
             audit.append(
                 state_folder(settings), name=audit.user(), asked=f"history {bronze} {_named(lake, bronze, key)}"
@@ -313,6 +316,12 @@ def _note(settings: Settings, asked: str, found: pl.DataFrame) -> None:
     if "person_id" in found.columns:
         for person in found["person_id"].drop_nulls().unique().sort():
             audit.append(state_folder(settings), name=audit.user(), asked=asked, person=str(person))
+
+
+def parted(name: str) -> tuple[str, str | None]:
+    """A table and a column, where ``layer.table.column`` was asked for; else the name as it is."""
+    table, _, column = name.rpartition(".")
+    return (table, column) if table in tables.TABLES else (name, None)
 
 
 def check_table(name: str) -> str:

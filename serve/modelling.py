@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from customer360.models.base import MODELS, Model
+from customer360.models.base import MODELS, Model, NotEnough
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
 from customer360.models.lifecycle.history import History, history
@@ -39,8 +39,12 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
             telemetry.event(f"not trained: {told.text}")
             continue
         telemetry.event(told.text)
-        with telemetry.heartbeat(f"training {job.model.name} as of {cut}"):
-            training.train(job)
+        try:
+            with telemetry.heartbeat(f"training {job.model.name} as of {cut}"):
+                training.train(job)
+        except NotEnough as lack:
+            short.append(str(lack))
+            telemetry.event(f"not trained: {lack}")
     if len(short) == len(models):
         reason = short[0] if len(short) == 1 else f"none of {len(short)} models has the history that it needs"
         raise ModelError(f"as of {cut}, {reason}; `customer360 models` lists what each needs")

@@ -21,6 +21,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.run import FAILED, RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import alerting, jobs, modelling
+from customer360.serve.compose import rules_kept
 from customer360.serve.publication.documents import PUBLISHED
 
 REGISTERED = "gold.recommendation_models"
@@ -111,8 +112,9 @@ def run(
         WAREHOUSE.do(settings)
         return None
     try:
-        record = _run(settings, pipeline, stage, request, publish=publish)
-    except Exception:
+        with rules_kept(settings):  # whatever asks for them reads the same, once
+            record = _run(settings, pipeline, stage, request, publish=publish)
+    except Exception:  # whatever ended the run is told by alerts, too, and goes on
         alerting.check_beside(settings)
         raise
     alerting.check_beside(settings)
@@ -125,7 +127,9 @@ def _run(settings: Settings, pipeline: str | None, stage: str | None, request: R
     only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else request.only
     if pipeline in MODELS:
         modelling.train(settings, pipeline, request.as_of)
-        only = frozenset(graph.selection(f"{MODELS[pipeline].output}/{pipeline}", None) | {REGISTERED})
+        output = MODELS[pipeline].output
+        scores = set() if output is None else graph.selection(f"{output}/{pipeline}", None)
+        only = frozenset(scores | {REGISTERED})
         pipeline = None
     if publish and request.end is None and stage is None and pipeline in (None, "master"):
         follow.append(PUBLICATION)

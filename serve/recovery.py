@@ -174,13 +174,16 @@ def _command(repository: Repository, snapshot: Snapshot, into: Path | None, eras
 
 
 def _below(settings: Settings, into: Path) -> Settings:
-    """The settings with lake and state below a folder: where they are relative, in the same places of it."""
+    """The settings with lake and state below a folder: where they are relative, in the same places of it. What is
+    restored beside an installation tells the machines that follow that one nothing."""
     roots = {
         name: root if "://" not in root and not Path(root).is_absolute() and ".." not in Path(root).parts else name
         for name, root in ((LAKE, settings.lake.root), (STATE, settings.state))
     }
     lake = settings.lake.model_copy(update={"root": str(into.absolute() / roots[LAKE]), "storage_options": {}})
-    return settings.model_copy(update={"lake": lake, "state": str(into.absolute() / roots[STATE])})
+    serve = settings.serve.model_copy(update={"shared": "", "follows": False})
+    state = str(into.absolute() / roots[STATE])
+    return settings.model_copy(update={"lake": lake, "serve": serve, "state": state})
 
 
 def _restore_configs(repository: Repository, snapshot: Snapshot, into: Path) -> None:

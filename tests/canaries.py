@@ -19,7 +19,7 @@ import polars as pl
 FIRST, LAST, MAIL, PHONE = "Zyxcanarie", "Quorvexly", "zyx.quorvexly@canary.test", "2025550147"
 STREET, BORN, POS, SHOP, DEVICE = "77 Wyrmwood Passage", "1971-03-09", "PCANARY1", "SCANARY1", "VCANARYDEVICE"
 WORDS = ("zyxcanarie", "quorvexly", "2025550147", "202 555 0147", "wyrmwood", "pcanary1", "scanary1", "vcanarydevice",
-         "canaryextra")  # fmt: skip
+         "canaryextra", "tokcanary")  # fmt: skip
 DAY = "2026-06-20"
 
 
@@ -87,7 +87,18 @@ def _plant_sales(landing: Path) -> int:
     items = [_row(head, ITEM_ID="ICAN0", TRANSACTION_ID="TCANARY0", PRODUCT_NAME=f"Mug engraved {FIRST} {LAST}", UNIT_PRICE="40.00", TOTAL_PRICE="40.00", BUYER_EMAIL=MAIL, **item),  # noqa: E501
              _row(head, ITEM_ID="ICAN1", TRANSACTION_ID="TCANARY1", PRODUCT_NAME="Cloud vase", UNIT_PRICE="60.00", TOTAL_PRICE="60.00", **item)]  # noqa: E501  # fmt: skip
     (landing / "pos/transaction_items/zz.csv").write_text("\n".join([head, *items]) + "\n")
-    return 4
+    head = _header(landing / "pos/payments/2026-06.csv") + ",CARD_HOLDER"
+    paid = _row(head, PAYMENT_ID="PMCANARY", PAYMENT_STATUS="CAPTURED", TRANSACTION_ID="TCANARY0", CUSTOMER_ID=POS,
+                PAYMENT_DATE=f"{DAY}T10:00:00Z", PAYMENT_METHOD="CARD", CARD_LAST4="4242", AMOUNT="40.00",
+                DEVICE_HASH=DEVICE, CARD_HOLDER=f"{FIRST} {LAST}")  # fmt: skip
+    # As terminals tell of it: nobody is named but by the receipt, in the refund not even that.
+    terminal = {"PAYMENT_METHOD": "CARD", "CARD_LAST4": "4242", "CARD_TOKEN": "tokcanary"}
+    unnamed = _row(head, PAYMENT_ID="PMNONE", PAYMENT_STATUS="CAPTURED", TRANSACTION_ID="TCANARY1", AMOUNT="60.00",
+                   PAYMENT_DATE=f"{DAY}T10:00:00Z", **terminal)  # fmt: skip
+    back = _row(head, PAYMENT_ID="RFNONE", PAYMENT_STATUS="REFUNDED", ORIGINAL_PAYMENT_ID="PMNONE", AMOUNT="5.00",
+                PAYMENT_DATE=f"{DAY}T11:00:00Z", **terminal)  # fmt: skip
+    (landing / "pos/payments/zz.csv").write_text("\n".join([head, paid, unnamed, back]) + "\n")
+    return 7
 
 
 def _plant_behaviour(landing: Path) -> int:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,15 @@ class World:
 
     state: Path
     documents: dict[str, dict[str, Document]]
+
+    @cached_property
+    def names(self) -> list[str]:
+        return sorted(self.documents["product"])
+
+    @cached_property
+    def people(self) -> list[str | None]:
+        """And nobody that is known."""
+        return [None, *self.documents["person"]]
 
     def get(self, kind: str, key: str | None) -> Document:
         return self.documents[kind].get(key or "", {})
@@ -146,8 +155,8 @@ def rules() -> MerchandisingRules:
 
 def random_request(draw: random.Random, world: World) -> Asked:
     """A request of any kind: also for people unknown to the shop's models, and with products that nobody sells."""
-    names = [*draw.sample(sorted(world.documents["product"]), 30), "X1", "X2"] if draw.random() < 0.5 else _few(world)
-    person = draw.choice([None, *world.documents["person"]])
+    names = [*draw.sample(world.names, 30), "X1", "X2"] if draw.random() < 0.5 else _few(world)
+    person = draw.choice(world.people)
     may = world.get("person", person).get("profile", {"may_personalize": draw.random() > 0.3, "may_profile": True})
     placement = draw.choice(PLACEMENTS)
 

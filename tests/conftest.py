@@ -86,6 +86,12 @@ def choices() -> ModuleType:
     return _beside("choices")
 
 
+@pytest.fixture(scope="session")
+def shown_lists() -> ModuleType:
+    """Invented lists that a shop has shown, with planted effects (`shown_lists`)."""
+    return _beside("shown_lists")
+
+
 @pytest.fixture
 def shop_api() -> Iterator[Any]:
     """An HTTP API that answers (`api_server.Shop`)."""
@@ -156,11 +162,15 @@ class Site:
         target.write_bytes(gzip.compress(data) if path.endswith(".gz") else data)
 
     def business(self) -> dict[str, pl.Series]:
-        """The rows of every table as sorted JSON text, without what names a moment of processing."""
+        """The rows of every table as sorted JSON text, without what names a moment of processing; of tables that tell
+        of runs none.
+        """
+        from customer360.platform.run.closing import CLOSINGS
+
         return {
             name: business_rows(self.lake.scan(name).collect())
             for name in sorted(tables.TABLES)
-            if self.lake.exists(name)
+            if self.lake.exists(name) and name not in CLOSINGS
         }
 
     def versions(self) -> dict[str, int]:

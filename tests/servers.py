@@ -60,10 +60,31 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @dataclass
 class MariaServer:
-    """MariaDB behind a Unix socket."""
+    """MariaDB behind a Unix socket, and a port of this machine where it has one."""
 
     socket: str
+    command: list[str]
+    folder: Path
+    port: int = 0
     databases: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it where it does not run, and wait for it."""
+        if self.process is None or self.process.poll() is not None:
+            Path(self.socket).unlink(missing_ok=True)
+            with (self.folder / "log").open("a") as log:
+                self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=log)
+        for _ in range(600):
+            if Path(self.socket).exists():
+                return
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
 
     def execute(self, database: str, *statements: str) -> None:
         import pymysql
@@ -90,7 +111,8 @@ class MariaServer:
 
 
 @contextmanager
-def maria_server() -> Iterator[MariaServer]:
+def maria_server(number: int = 1, port: int = 0) -> Iterator[MariaServer]:
+    """A server with this ``server_id``; with a ``port`` others can follow it."""
     pytest.importorskip("pymysql", reason="PyMySQL is not installed")
     install = shutil.which("mariadb-install-db")
     daemon = shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin")
@@ -102,20 +124,18 @@ def maria_server() -> Iterator[MariaServer]:
         [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"],
         check=True, capture_output=True,
     )  # fmt: skip
-    process = subprocess.Popen(
-        [daemon, "--no-defaults", data, f"--socket={socket}", "--skip-networking", "--user=root",
-         "--innodb-buffer-pool-size=16M", f"--pid-file={folder}/pid", f"--log-bin={folder}/data/bin", "--server-id=1",
-         "--binlog-format=ROW", "--binlog-row-metadata=FULL"],
-        stdout=subprocess.DEVNULL, stderr=(folder / "log").open("w"),
-    )  # fmt: skip
+    network = [f"--port={port}", "--bind-address=127.0.0.1"] if port else ["--skip-networking"]
+    command = [
+        daemon, "--no-defaults", data, f"--socket={socket}", *network, "--user=root",
+        "--innodb-buffer-pool-size=16M", f"--pid-file={folder}/pid", f"--log-bin={folder}/data/bin",
+        f"--server-id={number}", "--binlog-format=ROW", "--binlog-row-metadata=FULL", "--log-slave-updates",
+    ]  # fmt: skip
+    made = MariaServer(str(socket), command, folder, port)
     try:
-        for _ in range(200):
-            if socket.exists():
-                break
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
-        yield MariaServer(str(socket))
+        made.start()
+        yield made
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        if made.process is not None:
+            made.process.terminate()
+            made.process.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)

@@ -262,6 +262,7 @@ def test_the_warehouse_forgot_the_person_and_keeps_the_money(case: Case) -> None
 # ---- died, and taken up again ---------------------------------------------------------------------------------------
 
 DEATHS = (
+    "before hiding",  # answers name the person still
     "after commit bronze.customers",  # contacts can be read off no table any more
     "after commit silver.identity_members",  # the registry knows nobody by this id
     "before publication",

@@ -10,6 +10,7 @@ import polars as pl
 from customer360.models.files.people import read_table, write_table
 from customer360.models.identity import evaluate
 from customer360.platform.errors import ConfigError
+from customer360.platform.formulas import defused
 
 
 def joined(clusters: Path, truth: Path) -> pl.DataFrame:
@@ -128,7 +129,7 @@ def sample_labels(edges: Path, number: int, out: Path, records: Path | None = No
             named = people.rename({name: f"{name.strip()}_{side}" for name in people.columns})
             on = [name for name in ids if name.endswith(f"_{side}") and name in named.columns]
             sheet = sheet.join(named.with_columns(pl.col(on).cast(pl.String)), on=on, how="left", maintain_order="left")
-    write_table(sheet, out)
+    write_table(defused(sheet) if out.suffix.lower() == ".csv" else sheet, out)  # people open it in a spreadsheet
     return sheet.height
 
 

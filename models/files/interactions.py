@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from customer360.models.files import columns, reading
+from customer360.models.files import columns, meanings, reading
 from customer360.platform.errors import SourceError
-from customer360.platform.sources.values import amounts, timestamps
+from customer360.platform.sources.values import NULLS, amounts, timestamps
 
 OPTIONAL = ("session", "quantity", "item_text")
 PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -69,6 +69,7 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
     if not names and reading.by_place(frame.columns):
         names = columns.interactions(frame, owners[0], notes.append)
     names = _with_usual(frame.columns, names, notes.append)
+    notes += meanings.told(frame.drop(names.values(), strict=False))
     there = (name for name in owners if names.get(name, name) in frame.columns)
     needed = (next(there, owners[0]), "item", "timestamp")
     frame = _named(frame, path, names, needed)
@@ -183,6 +184,8 @@ def _named(frame: pl.DataFrame, path: Path, names: dict[str, str], needed: tuple
             "of a file without a header by place: --columns user=1,item=2,timestamp=4"
         )
     there = {ours: theirs for ours, theirs in wanted.items() if theirs in frame.columns}
+    for theirs in there.values():
+        reading.require_flat(frame[theirs], path)
     chosen = frame.select(**{ours: pl.col(theirs) for ours, theirs in there.items()})
     identifiers = [name for name in ("user", "item", "session") if name in chosen.columns]
     return chosen.with_columns(_plain(chosen[name]) for name in identifiers)
@@ -201,4 +204,6 @@ def _plain(values: pl.Series) -> pl.Series:
 
 def _present(rows: pl.DataFrame, name: str) -> pl.Expr:
     there = pl.col(name).is_not_null()
-    return there & (pl.col(name).str.strip_chars() != "") if rows.schema[name] == pl.String else there
+    if rows.schema[name] != pl.String:
+        return there
+    return there & ~pl.col(name).str.strip_chars().str.to_lowercase().is_in(["", *NULLS])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.platform import formulas, telemetry
 from customer360.platform.errors import SourceError
 
 WRITERS: dict[str, Callable[[pl.DataFrame, io.BytesIO], object]] = {
@@ -48,8 +49,9 @@ def require(out: Path, *inputs: Path) -> None:
 
 
 def write(frame: pl.DataFrame, out: Path) -> None:
-    """Write a frame in the kind that the ending tells, in one step: a reader sees the old file or the new one. Raises
-    SourceError.
+    """Write a frame in the kind that the ending tells, in one step: a reader sees the old file or the new one. Values
+    are those of the input, as programs join by them; where a spreadsheet would run one, a line of the log says so.
+    Raises SourceError.
     """
     writer = _kind(out)
     if writer is None:
@@ -69,6 +71,11 @@ def write(frame: pl.DataFrame, out: Path) -> None:
         with contextlib.suppress(OSError):  # the fault that is told is the first
             partial.unlink(missing_ok=True)
         raise SourceError(f"{out} cannot be written: {fault.strerror or fault}") from None
+    if writer in (WRITERS[".csv"], WRITERS[".tsv"]) and (risky := formulas.count(frame)):
+        telemetry.log.warning(
+            f"{out}: {risky:,} values begin like a formula of a spreadsheet and stand there as in the input; read the "
+            "file by a program, or import its columns as text"
+        )
 
 
 def _kind(out: Path) -> Callable[[pl.DataFrame, io.BytesIO], object] | None:

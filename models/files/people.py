@@ -15,6 +15,7 @@ from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON, SITE
 from customer360.models.identity.verdicts.decide import REJECTED
+from customer360.models.identity.weighing.doubts import doubts
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
@@ -176,6 +177,8 @@ def summary(
     organisations += f" of {sites:,} sites" if sites else ""
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
+    doubted = model.get("not believed", ())
+    believed = {name: count for name, count in model.get("sessions", {}).items() if name not in doubted}
     return [
         f"{records.height:,} records are {people:,} people{organisations}; "
         f"largest: {max(sizes.to_list(), default=0)} records",
@@ -184,7 +187,8 @@ def summary(
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),
         *([accepting(resolution.model)] if resolution.model.accept_weight is not None else []),
         *waiting(resolution, review_weight),
-        *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in model.get("sessions", {}).items()),
+        *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in believed.items()),
+        *(f"  {line}" for line in doubts(model, resolution.model.idle_vetoes)),
         *(f"  {place}: {reason}" for place, reason in model["replaced"].items()),
         *(f"  key {key}: {count:,} values are shared by too many records" for key, count in resolution.dropped.items()),
         "seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()),

@@ -8,6 +8,7 @@ place.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +16,7 @@ import polars as pl
 from customer360.models.files import columns as places
 from customer360.models.files import reading
 from customer360.platform.errors import ModelError
-from customer360.platform.sources.values import amounts, timestamps
+from customer360.platform.sources.values import NULLS, amounts, timestamps
 
 REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
 FACTORS = ("quantity", "price")  # of an amount that the file lacks
@@ -37,6 +38,9 @@ NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; t
     "price": ("price", "unitprice"),
 }  # fmt: skip
 LARGEST = 1e12  # an amount: sums of larger ones lose their cents, and those of the largest are infinite
+FAR_YEARS = 10  # without a row in between: on the other side may lie dates that stand for none
+FEW = 0.01  # of the rows: so many are mistyped or stand for none
+FIRST_SALE, LAST_SALE = date(1980, 1, 1), date(2079, 12, 31)  # that a file plausibly holds beside others far away
 UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
                  "online_order_count", "mobile_order_count")  # fmt: skip
 
@@ -64,6 +68,8 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
     if not columns and reading.by_place(rows.columns):
         columns = places.transactions(rows, remarks.append)
     chosen = _chosen(rows.columns, columns or {}, file)
+    for column in chosen.values():
+        reading.require_flat(rows[column], file)
     at = timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", remarks.append)
     lines = rows.select(
         customer=_text(rows, chosen["customer"]),
@@ -93,7 +99,8 @@ def days(lines: pl.DataFrame) -> pl.LazyFrame:
     things = pl.col("item").filter(sale).n_unique() if "item" in lines.columns else sale.sum()
     return (
         lines.lazy()
-        .group_by(person_id="customer", on=pl.col("at").dt.date())
+        .sort("customer", "at", "amount")  # amounts are added in one order, in whatever order the file has them
+        .group_by(person_id="customer", on=pl.col("at").dt.date(), maintain_order=True)
         .agg(
             order_count=pl.when(sale.any()).then(receipts.cast(pl.Int64)).otherwise(0),
             item_count=things.cast(pl.Int64),
@@ -104,7 +111,6 @@ def days(lines: pl.DataFrame) -> pl.LazyFrame:
             discount_amount=pl.lit(0.0),
             **{name: pl.lit(0, pl.Int64) for name in UNUSED_COUNTS},
         )
-        .sort("person_id", "on")
     )
 
 
@@ -153,7 +159,7 @@ def _examples(rows: pl.DataFrame, lines: pl.DataFrame, chosen: Mapping[str, str]
 
 def _text(rows: pl.DataFrame, column: str) -> pl.Series:
     values = rows[column].cast(pl.String).str.strip_chars()
-    return values.set(values == "", None)
+    return values.set(values.str.to_lowercase().is_in(["", *NULLS]).fill_null(False), None)
 
 
 def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -167,6 +173,14 @@ def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFr
 
     rows = drop(lines, pl.col("customer").is_null(), "without a customer left out")
     rows = drop(rows, pl.col("at").is_null(), f"without a readable timestamp left out{examples['at']}")
+    far = _far(rows["at"])
+    shown = f" (first {far[0]})" if len(far) else ""
+    rows = drop(
+        rows,
+        pl.col("at").dt.date().is_in(far.implode()),
+        f"more than {FAR_YEARS} years from all others{shown} left out: such dates stand for none",
+    )
+    notes += _gaps(rows["at"])
     rows = drop(
         rows,
         pl.col("amount").is_null() | ~pl.col("amount").is_finite(),
@@ -189,6 +203,43 @@ def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFr
     if returns:
         notes.append(f"{returns:,} other returns are not deducted from what was sold")
     return rows, tuple(notes)
+
+
+def _far(at: pl.Series) -> pl.Series:
+    """Days more than `FAR_YEARS` from all others that stand for none (1900-01-01, 9999-12-31 and the like): a day
+    alone, days outside the years of sales, and days of few rows. What is of two systems, years apart, stays; where
+    nothing would stay, the part with the most days does.
+    """
+    parts = _parts(at)
+    found = parts.group_by("part").agg(
+        pl.len().alias("days"), pl.col("count").sum(), first=pl.col("day").min(), last=pl.col("day").max()
+    )
+    if found.height < 2:
+        return parts["day"].head(0)
+    is_none = (
+        (pl.col("days") == 1)
+        | (pl.col("last") < FIRST_SALE)
+        | (pl.col("first") > LAST_SALE)
+        | (pl.col("count") < FEW * pl.col("count").sum())
+    )
+    kept = found.filter(~is_none)
+    if kept.is_empty():
+        kept = found.sort("days", "count", "part").tail(1)
+    return parts.join(kept, on="part", how="anti")["day"]
+
+
+def _gaps(at: pl.Series) -> list[str]:
+    """What to say of a file that has years without a row, and rows on both sides."""
+    ends = _parts(at).group_by("part").agg(first=pl.col("day").min(), last=pl.col("day").max()).sort("part")
+    gaps = zip(ends["last"][:-1], ends["first"][1:], strict=True)
+    return [f"no row between {last} and {first}: if one side is mistyped, leave it out" for last, first in gaps]
+
+
+def _parts(at: pl.Series) -> pl.DataFrame:
+    """Days in order with their rows (`day`, `count`); a new `part` begins after `FAR_YEARS` without a row."""
+    days = at.dt.date().alias("day").value_counts().sort("day")
+    apart = pl.col("day").diff().dt.total_days().fill_null(0) > FAR_YEARS * 365
+    return days.with_columns(part=apart.cum_sum())
 
 
 def _undone(rows: pl.DataFrame) -> pl.DataFrame:

@@ -16,6 +16,9 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import SHORTEST_PHONE, Identifiers, cleaned
 
+MOST_UNNAMED = 10  # rows that name nobody under a handle, for one that names its owner
+FEW_UNNAMED = 200  # which one may have however few name it
+
 
 class UnknownPerson(Customer360Error):
     """No person has this id."""
@@ -83,14 +86,19 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     mine |= {record for record in held["record_id"] if record.removesuffix(MENTION) in mine}
     others = held.filter(~pl.col("record_id").is_in(list(mine)))
     persons = {person_id, *held["person_id"]} - set(others["person_id"])
+    addresses, common = _addresses_and_common(lake, mine)
+    handles, signed, shared = _handles(lake, mine)
+    facts = _facts(lake, person_id)
     return Identifiers(
-        frozenset(mine),
-        frozenset(devices),
-        _contacts(lake, mine),
-        _facts(lake, person_id),
-        frozenset(persons),
-        _names(lake, mine),
-        *_addresses_and_common(lake, mine),
+        accounts=frozenset(mine),
+        devices=frozenset(devices),
+        texts=_contacts(lake, mine),
+        facts=facts | {name: facts.get(name, frozenset()) | keys for name, keys in signed.items()},
+        persons=frozenset(persons),
+        names=_names(lake, mine),
+        addresses=addresses,
+        handles=handles,
+        common=common | ({"handle": shared} if shared else {}),
     )
 
 
@@ -136,6 +144,45 @@ def _names(lake: Lake, mine: set[str]) -> frozenset[tuple[str, str]]:
     return frozenset((first, last) for first, last in found - shared if len(first) > 1 and len(last) > 1)
 
 
+def _handles(lake: Lake, mine: set[str]) -> tuple[frozenset[str], dict[str, frozenset[str]], int]:
+    """Handles with which these accounts alone sign; the keys of rows without an account that are signed with one, by
+    bronze table: they are the person's, too; and how many more handles they sign with that are not theirs alone.
+
+    Of a handle under which far more rows name nobody than name them nobody knows whose those are, as of a name that a
+    platform gives to all whom it forgot.
+    """
+    named = {name: _signed_rows(lake, name, table) for name, table in tables.TABLES.items()}
+    signed = {name: rows for name, rows in named.items() if rows is not None}
+    is_mine = pl.col("account").is_in(list(mine))
+    used = {handle for rows in signed.values() for handle in rows.filter(is_mine).collect()["handle"].unique()}
+    if not used:
+        return frozenset(), {}, 0
+    near = {name: rows.filter(pl.col("handle").is_in(list(used))) for name, rows in signed.items()}
+    counts = pl.concat(
+        rows.group_by("handle").agg(
+            mine=is_mine.sum(), others=(~is_mine).sum(), nobodys=pl.col("account").is_null().sum()
+        ) for rows in near.values()
+    ).group_by("handle").sum()  # fmt: skip
+    is_theirs = (pl.col("others") == 0) & (
+        pl.col("nobodys") <= pl.max_horizontal(MOST_UNNAMED * pl.col("mine"), FEW_UNNAMED)
+    )
+    alone = set(counts.filter(is_theirs).collect()["handle"])
+    unnamed = pl.col("account").is_null() & pl.col("handle").is_in(list(alone))
+    keys = {name: frozenset(rows.filter(unnamed).collect()["key"].drop_nulls()) for name, rows in near.items()}
+    return frozenset(alone), keys, len(used - alone)
+
+
+def _signed_rows(lake: Lake, name: str, table: type[tables.Table]) -> pl.LazyFrame | None:
+    """Account, key and handle of the rows of a bronze table that somebody signed; None where there are none."""
+    if tables.spec(table).layer != "bronze" or not (signed := tables.signed(table)) or not lake.exists(name):
+        return None
+    return lake.scan(name).select(
+        account=pl.concat_str("_source_system", "CUSTOMER_ID", separator="/"),
+        key=pl.concat_str("_source_system", *tables.spec(table).key, separator="/"),
+        handle=pl.concat_str("_source_system", pl.coalesce(*signed.values()), separator="/"),
+    ).drop_nulls("handle")  # fmt: skip
+
+
 def _addresses_and_common(lake: Lake, mine: set[str]) -> tuple[frozenset[str], dict[str, int]]:
     """First lines of addresses of these accounts alone; and how many of their contacts, names, addresses and account
     numbers others have, too."""
@@ -163,10 +210,31 @@ def _facts(lake: Lake, person_id: str) -> dict[str, frozenset[str]]:
     """
     found = {}
     for node in graph.NODES.values():
-        columns = node.table.columns()
-        if node.records and "person_id" in columns and lake.exists(node.name):
+        if node.records and "person_id" in node.table.columns() and lake.exists(node.name):
             key = [c.lower() for c in tables.spec(tables.by_name(node.records)).key]
-            facts = lake.scan(node.name).filter(pl.col("person_id") == person_id)
-            names = facts.select(pl.concat_str("source_system", *key, separator="/")).collect().to_series()
-            found[node.records] = frozenset(names)
+            rows = lake.scan(node.name)
+            facts = [rows.filter(pl.col("person_id") == person_id)]
+            facts += [_of_group(rows, group, lake, person_id) for group in _groups_of(node) if lake.exists(group.name)]
+            named = pl.concat(f.select(pl.concat_str("source_system", *key, separator="/")) for f in facts)
+            found[node.records] = frozenset(named.collect().to_series())
     return found
+
+
+def _groups_of(records: graph.Node) -> list[graph.Node]:
+    """Tables that put rows of a record node together and may know whose they are where no row says so itself, as a
+    payment that names nobody is the buyer's of its receipt."""
+    columns = set(records.table.columns())
+    return [
+        node
+        for node in graph.NODES.values()
+        if not node.is_producer and not node.records and records.name in node.inputs and node.name.startswith("silver.")
+        and "person_id" in node.table.columns() and not {"person_id", "subject_id"} & set(node.table.primary_key())
+        and columns.issuperset(node.table.primary_key())
+    ]  # fmt: skip
+
+
+def _of_group(rows: pl.LazyFrame, group: graph.Node, lake: Lake, person_id: str) -> pl.LazyFrame:
+    """Rows that are the person's by their group, and by themselves nobody else's."""
+    mine = lake.scan(group.name).filter(pl.col("person_id") == person_id)
+    nobodys = rows.filter(pl.col("person_id").is_null())
+    return nobodys.join(mine, on=group.table.primary_key(), how="semi")

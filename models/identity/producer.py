@@ -5,16 +5,12 @@ hold until the records have grown by `ids.retrain_growth` or rules or code chang
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
 from customer360.models.identity import registry
 from customer360.models.identity.batch import kept
-from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch import touched as touching
 from customer360.models.identity.batch.changes import edge_changes, golden_changes, key_changes, link_changes
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
@@ -37,12 +33,12 @@ from customer360.models.identity.organisations.among_customers import (
     Firms,
     OrganisationContacts,
     Organisations,
-    customers,
     organisations,
     resolve_firms,
 )
 from customer360.models.identity.organisations.mentions import account_of, is_mention
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
+from customer360.models.identity.preparation import prepared
 from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.core import holders
 from customer360.models.identity.registry.succession import advance
@@ -53,11 +49,11 @@ from customer360.models.identity.spill import spilling
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform import graph, tables, telemetry
+from customer360.platform import tables, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
 from customer360.platform.run.incremental.changes import Changes
-from customer360.platform.run.planning import Context, plain
+from customer360.platform.run.planning import Context
 from customer360.platform.tables import (
     Boolean,
     Date,
@@ -194,13 +190,12 @@ def _tables(
 ) -> tuple[pl.LazyFrame | Changes, ...]:
     """Rows of the tables of identity, for all `records` there are: whole, or what changes of those that stand."""
     lake, rules = context.lake, context.params
-    found = customers(records, rules)
-    pins, evidence = _pins(lake, found.people, rules)
+    found, pins, evidence = prepared(lake, records, rules)
     ids = pl.concat([evidence["record_id"], found.firms["record_id"]])
     stored = registry.number_records(registry.load(lake, rules.ids.seed), ids)
     decided_by = made_of(identities, OUTPUTS, rules, pins.version, lake.buckets)
     versions = _versions(found, evidence, stored.names, decided_by)
-    stands = touching.before(lake, stored.names, [tables.spec(table).name for table in OUTPUTS], versions)
+    stands = touching.before(lake, stored, [tables.spec(table).name for table in OUTPUTS], versions)
     standing, anew = _standing(lake, found, stored, evidence, stands)
     made, firms = _resolved(context, found, stored, standing, anew, pins)
     clusters = pl.concat([made.clusters, firms.clusters])
@@ -235,7 +230,7 @@ def _tables(
         return Changes(edges, parted=True), *(frame.lazy() for frame in whole)
     return (
         edge_changes(lake, standing.state, made.state, firms.edges, firms.kept),
-        key_changes(lake, standing.state, made.state),
+        key_changes(lake, made.state, made.filled),
         golden_changes(lake, "silver.golden_values", survived.losers, touched.left),
         golden_changes(lake, "silver.people", people, touched.left),
         *(frame.lazy() for frame in named),
@@ -249,8 +244,8 @@ def _versions(found: Customers, evidence: pl.DataFrame, names: pl.DataFrame, dec
     firms = found.accounts
     of_firms = firms.hash_rows(seed=0)
     number = numbers_of(evidence["record_id"], names).alias("record")
-    people = evidence.select(number, VERSIONED, record_versions(evidence[kept.MARK], decided_by))
-    number = firms.select("record_id").join(names, on="record_id", how="left", maintain_order="left")["record"]
+    people = pl.DataFrame([number, evidence[VERSIONED], record_versions(evidence[kept.MARK], decided_by)])
+    number = numbers_of(firms["record_id"], names).alias("record")
     own = of_firms.reinterpret(signed=True).alias(VERSIONED)
     return pl.concat([people, pl.DataFrame([number, own, record_versions(of_firms, decided_by)], schema=people.schema)])
 
@@ -364,29 +359,6 @@ def _resolved(
     )
     named = decisions.named(of_firms, stored.names)
     return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=anew)
-
-
-def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
-    """Those of the lake while they serve; else new ones, measured on these records. And the evidence under them."""
-    judged = rules.model_dump(include={"standardization", "blocking", "training", "decision", "stitching"})
-    text = graph.code_fingerprint(resolve_batch, []) + json.dumps(plain(judged), sort_keys=True)
-    basis = hashlib.sha256(text.encode()).hexdigest()
-    found = pinned.read(lake)
-    if found is not None and found.fits(records.height, basis, rules):
-        return found, kept.evidence(lake, records, found, rules)
-    made, evidence = pinned.pinned(records, rules, basis)
-    pinned.write(lake, made)
-    diagnostics = made.model.diagnostics
-    telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
-    telemetry.event("identity threshold", accepts_from=made.model.accept_weight, **_expected(diagnostics))
-    for parameter, reason in diagnostics["replaced"].items():
-        telemetry.log.debug(f"  {parameter}: {reason}")
-    return made, kept.keep(lake, records, made, evidence)
-
-
-def _expected(diagnostics: dict[str, Any]) -> dict[str, float]:
-    """How many pairs the model expects to accept, and how many of them to be two people."""
-    return {name.replace(" ", "_"): value for name, value in diagnostics["expected"].items()}
 
 
 def usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:

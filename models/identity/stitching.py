@@ -140,7 +140,7 @@ def around(stay: pl.DataFrame, changing: pl.DataFrame, rules: Stitching) -> pl.D
     names = [NUMBER_PREFIX + identifier.column for _, identifier in _present(stay, rules)]
     columns = ["record", "record_id", "nickname", *names]
     rest, reached, found = stay.select(columns), changing.select(names), [stay.select(columns).clear()]
-    while names and reached.height and rest.height:
+    while rest.height and any(reached[name].null_count() < reached.height for name in names):
         shared = [pl.col(name).is_in(reached[name].drop_nulls().unique().implode()).fill_null(False) for name in names]
         is_near = rest.select(pl.any_horizontal(shared)).to_series()
         hits, rest = rest.filter(is_near), rest.filter(~is_near)

@@ -45,8 +45,9 @@ def _about(model: Model[Any, Any]) -> str:
     """The description that the model's module begins with."""
     module = sys.modules.get(model.fit.__module__)
     paragraphs = (module.__doc__ or "").strip().split("\n\n")[:2] if module else []
+    where = "used within requests" if model.output is None else f"written to `{model.output}`"
     described = "\n\n".join(re.sub(r"\s+", " ", paragraph) for paragraph in paragraphs)
-    return f"{described}\n\nTarget `{model.target}`, written to `{model.output}`.".strip()
+    return f"{described}\n\nTarget `{model.target}`, {where}.".strip()
 
 
 def _erased(erased: Sequence[datetime], versions: Mapping[str, datetime]) -> str:

@@ -56,7 +56,11 @@ class Flavour:
 def signature(model: Model[Any, Any]) -> ModelSignature:
     """What goes into a scored row and what comes out, for the registry's page; a date where single rows are scored."""
     asked = ParamSchema([ParamSpec(AS_OF, DataType.string, "")]) if model.score else None
-    return ModelSignature(_columns(model.inputs), _columns(PAYLOADS[model.output]), asked)
+    return ModelSignature(_columns(model.inputs), _columns(_returned(model)), asked)
+
+
+def _returned(model: Model[Any, Any]) -> pl.Schema:
+    return pl.Schema({"score": pl.Float64()}) if model.output is None else PAYLOADS[model.output]
 
 
 def _columns(schema: pl.Schema) -> Schema:

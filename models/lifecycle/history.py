@@ -12,7 +12,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.models.base import Model, Params
+from customer360.models.base import Model, NotEnough, Params
 from customer360.models.lifecycle.job import ModelJob, horizon_of
 from customer360.platform.lake import Lake
 
@@ -21,14 +21,18 @@ PURCHASES = {
     "gold.interactions": pl.col("kind") == "purchase",
 }
 
+SHOWN = "silver.impressions"  # of a model that learns from lists: what counts is when the first was shown
+
 
 @dataclass(frozen=True)
 class History:
-    """Days of purchases that a model needs, and those that there are as of a date; None without any purchase."""
+    """Days of purchases (or of what else it learns from) that a model needs, and those that there are as of a date;
+    None without any."""
 
     model: str
     needed: int
     known: int | None
+    of: str = "purchase"
 
     @property
     def suffices(self) -> bool:
@@ -37,12 +41,12 @@ class History:
     @property
     def text(self) -> str:
         """In a line, as training says it before it starts."""
-        there = "there is no purchase" if self.known is None else f"there are {self.known}"
-        return f"{self.model} needs {self.needed} days from the first purchase on: {there}"
+        there = f"there is no {self.of}" if self.known is None else f"there are {self.known}"
+        return f"{self.model} needs {self.needed} days from the first {self.of} on: {there}"
 
 
 def days_needed(model: Model[Params, object], params: Params) -> int:  # type: ignore[type-var]
-    """Days from the first purchase to ``as_of`` without which a model cannot be trained and judged."""
+    """Days from the first purchase (or impression) to ``as_of`` without which a model cannot be trained and judged."""
     horizon = horizon_of(params)
     if not model.training_cuts:
         return horizon + 1
@@ -56,17 +60,27 @@ def history(job: ModelJob) -> History:
     Raises:
         TableMissing: a table that the model reads was not built.
     """
-    first = first_purchase_on(job)
+    first = first_on(job)
     known = None if first is None else (job.cut - first).days
-    return History(job.model.name, days_needed(job.model, job.params), known)
+    of = "impression" if SHOWN in job.model.tables else "purchase"
+    return History(job.model.name, days_needed(job.model, job.params), known, of)
 
 
-def first_purchase_on(job: ModelJob) -> date | None:
-    """The first day with a purchase in what the model reads; None where there is none, or it reads no purchases."""
-    found = [day for table in job.model.tables if table in PURCHASES and (day := _first(job.lake, table))]
+def require_lists(job: ModelJob) -> None:
+    """Raises NotEnough: the model learns from lists, and nobody logs them, or not for long enough."""
+    if SHOWN in job.model.tables and not (told := history(job)).suffices:
+        raise NotEnough(told.text)
+
+
+def first_on(job: ModelJob) -> date | None:
+    """The first day of what the model learns from; None where there is none, or it reads nothing of the kind."""
+    if SHOWN in job.model.tables:
+        return _first(job.lake, SHOWN, pl.lit(True)) if job.lake.exists(SHOWN) else None
+    read = [table for table in job.model.tables if table in PURCHASES]
+    found = [day for table in read if (day := _first(job.lake, table, PURCHASES[table]))]
     return min(found) if found else None
 
 
-def _first(lake: Lake, table: str) -> date | None:
-    found = lake.scan(table).filter(PURCHASES[table]).select(pl.col("on").min()).collect().item()
+def _first(lake: Lake, table: str, counts: pl.Expr) -> date | None:
+    found = lake.scan(table).filter(counts).select(pl.col("on").min()).collect().item()
     return found if isinstance(found, date) else None

@@ -132,7 +132,8 @@ def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
 def needs(model: Model[Any, Any], *, fitting: bool) -> frozenset[str]:
     """Purposes without which a model is given nothing of a person: those of the tables that it reads and fills, and of
     a fit TRAINING."""
-    return purposes.of_tables([*model.tables, model.output]) | ({"TRAINING"} if fitting else set())
+    filled = [] if model.output is None else [model.output]
+    return purposes.of_tables([*model.tables, *filled]) | ({"TRAINING"} if fitting else set())
 
 
 def denying(lake: Lake, model: Model[Any, Any], *, fitting: bool) -> tuple[str, ...]:

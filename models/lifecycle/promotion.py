@@ -12,10 +12,10 @@ from datetime import date
 
 import polars as pl
 
-from customer360.models.base import Evaluation, NoProgress
+from customer360.models.base import Evaluation, NoProgress, NotEnough
 from customer360.models.lifecycle import content, drift, evaluation, refusals
 from customer360.models.lifecycle.evaluation import Comparison, Verdict
-from customer360.models.lifecycle.history import first_purchase_on
+from customer360.models.lifecycle.history import first_on, require_lists
 from customer360.models.lifecycle.job import ModelJob, horizon_of
 from customer360.models.lifecycle.plan import Plan
 from customer360.models.lifecycle.train import train
@@ -104,17 +104,17 @@ def _require_window(job: ModelJob, at: date) -> None:
             f"the window from {at} has no outcome yet: it is {horizon_of(job.params)} days long and the data are read "
             f"up to {job.cut}; take {job.last_window} or earlier"
         )
-    first = first_purchase_on(job)
+    first = first_on(job)
     if first is not None and first >= at:
-        raise ModelError(f"nothing is known before the window from {at}: the first purchase is on {first}")
+        raise ModelError(f"nothing is known before the window from {at}: the first day in the data is {first}")
 
 
 def compare(job: ModelJob, one: Judged, other: Judged) -> Comparison | Figures:
     """The first over the second on the customers that both judged; above zero means the first is better.
 
     0/1 outcomes: difference in AUC. Amounts: reduction of the absolute error of a customer. Lists: difference in
-    Recall@20 or NDCG@10 of the mode that the objective names. Without rows: the figure that the objective names. Raises
-    ModelError when neither is there.
+    Recall@20 or NDCG@10 of the mode that the objective names (of all rows, where they have none).
+    Without rows: the figure that the objective names. Raises ModelError when neither is there.
     """
     if one.evaluation.rows is None or other.evaluation.rows is None:
         return _figures(job, one, other)
@@ -125,7 +125,8 @@ def compare(job: ModelJob, one: Judged, other: Judged) -> Comparison | Figures:
     if "truth" not in both.columns:
         metric = job.plan.objective.metric if job.plan.objective else "new_recall_20"
         measure = "ndcg" if "ndcg" in metric else "recall"
-        mine = both.filter(pl.col("mode") == ("all" if metric.startswith("all") else "new"))
+        mode = "all" if metric.startswith("all") else "new"
+        mine = both.filter(pl.col("mode") == mode) if "mode" in both.columns else both
         return evaluation.compare_means(mine[measure], mine[f"{measure}_other"], SEED)
     truth = both["truth"].cast(pl.Float64).to_numpy()
     first, second = both["score"].to_numpy(), both["score_other"].to_numpy()
@@ -202,14 +203,19 @@ def watch(job: ModelJob) -> Outcome | None:
     """Roll back when, on a whole window after its own date, the champion breaks a guardrail that its predecessor holds,
     or its predecessor is better by more than the model's `margin` and learnt from nobody who refuses by now.
 
-    None when the champion holds, or when no such window is known yet.
+    None when the champion holds, or when no such window is known yet, or nothing in it can judge.
     """
     name, champion, at = job.model.name, job.champion(), job.last_window
     if job.registry.as_of(name, champion) > at:
         return None
-    ours, previous = judge(job, champion), job.registry.previous_champion(name)
+    previous = job.registry.previous_champion(name)
+    try:
+        ours = judge(job, champion)
+        theirs = judge(job, previous) if previous is not None else None
+    except NotEnough as fault:
+        telemetry.event(f"watch {name}: nothing to judge by", reason=str(fault))
+        return None
     broken = broken_guardrails(job.plan, ours)
-    theirs = judge(job, previous) if previous is not None else None
     holds = theirs is not None and not broken_guardrails(job.plan, theirs)
     if broken and not holds:
         return Outcome(name, "broken", f"version {champion}: {broken}; no earlier champion holds on {at}")
@@ -268,6 +274,9 @@ def retrain(job: ModelJob) -> Outcome:
     """
     try:
         return _retrain(job)
+    except NotEnough as fault:
+        telemetry.event(f"retrain {job.model.name}: nothing to learn from yet", reason=str(fault))
+        return Outcome(job.model.name, "kept", str(fault))
     except Customer360Error as fault:
         telemetry.event(f"retrain {job.model.name} failed", reason=str(fault))
         return Outcome(job.model.name, "failed", str(fault))
@@ -275,6 +284,7 @@ def retrain(job: ModelJob) -> Outcome:
 
 def _retrain(job: ModelJob) -> Outcome:
     name = job.model.name
+    require_lists(job)
     watched = watch(job) if job.registry.champion_version(name) else None
     if watched and watched.kind == "rolled back":
         return watched

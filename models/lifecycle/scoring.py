@@ -15,7 +15,7 @@ import polars as pl
 from customer360.models.base import MODELS, Model, Snapshot, predictions
 from customer360.models.lifecycle import content
 from customer360.models.lifecycle.job import denying, left_out, needs, registered
-from customer360.models.outputs import COLUMNS
+from customer360.models.outputs import COLUMNS, Output
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.graph import produces
@@ -23,13 +23,14 @@ from customer360.platform.run.planning import Context
 
 
 def declare_scorers() -> None:
-    """One producer a registered model. Called once, after all model modules are loaded."""
+    """One producer a registered model that fills a table. Called once, after all model modules are loaded."""
     for model in MODELS.values():
-        _declare(model)
+        if model.output is not None:
+            _declare(model, model.output)
 
 
-def _declare(model: Model[Any, Any]) -> None:
-    contract = tables.by_name(model.output)
+def _declare(model: Model[Any, Any], output: Output) -> None:
+    contract = tables.by_name(output)
 
     def version(context: Context) -> str:
         """Of the champion, of the code that scores, and of who is left out: no input names all of them."""
@@ -41,7 +42,7 @@ def _declare(model: Model[Any, Any]) -> None:
         champion = registered(context.settings).load_champion(model.name)
         if champion is None:
             telemetry.event(f"no champion of {model.name} yet; `customer360 train {model.name}` makes one")
-            return contract.create_empty(lazy=True).select(COLUMNS[model.output])
+            return contract.create_empty(lazy=True).select(COLUMNS[output])
         if context.as_of is None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion

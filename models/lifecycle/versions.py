@@ -24,7 +24,7 @@ class RecommendationModels(Table, table="gold.recommendation_models", sort_by=("
     version = String(primary_key=True)
     algorithm = String(nullable=True, description="In the model's own words; null for a model that is no longer here")
     target = String(nullable=True)
-    output = String(nullable=True, description="Table that it fills: recommendations or predictions")
+    output = String(nullable=True, description="Table that it fills; null for one that orders products within requests")
     stage = String(description="Its alias in the registry, such as champion; registered without one")
     is_champion = Boolean()
     trained_as_of = Date(nullable=True, description="It knows what happened before this day")

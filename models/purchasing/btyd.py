@@ -11,7 +11,7 @@ how often they buy. Money is divided by the median value for the search, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -69,8 +69,6 @@ def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) ->
     """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`,
     a fit of almost the same customers, where there is one. Raises ModelError.
     """
-    from scipy.optimize import minimize
-
     if len(x) == 0:
         raise ModelError("BG/NBD needs at least one customer")
     rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
@@ -80,14 +78,8 @@ def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) ->
         return -float(weights @ log_likelihood(np.exp(logs), *points)) / len(x)
 
     begin = STARTS if near is None or near.at_bound else ((near.r, near.alpha, near.a, near.b),)
-    found = [
-        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in begin
-    ]
-    best = min(found, key=lambda result: result.fun)
-    if not np.isfinite(best.fun):
-        raise ModelError(f"BG/NBD likelihood is {best.fun} over {len(x)} customers: {best.message}")
-    r, alpha, a, b = (float(value) for value in np.exp(best.x))
-    return BetaGeometric(r, alpha, a, b, log_likelihood=-float(best.fun) * len(x))
+    (r, alpha, a, b), lowest = _search(loss, begin, (LOG_BOUNDS,) * 4, f"BG/NBD likelihood over {len(x)} customers")
+    return BetaGeometric(r, alpha, a, b, log_likelihood=-lowest * len(x))
 
 
 def standard_errors(model: BetaGeometric, x: Array, last: Array, age: Array) -> dict[str, float]:
@@ -166,8 +158,6 @@ def fit_value(orders: Array, mean: Array) -> GammaGamma:
 
     One customer counts once whatever they spend. Raises ModelError without customers or with a mean of 0 or less.
     """
-    from scipy.optimize import minimize
-
     if len(orders) == 0 or not np.all(mean > 0):
         raise ModelError(
             f"Gamma-Gamma needs positive order values of repeat customers, not {len(orders)} of them with "
@@ -179,14 +169,10 @@ def fit_value(orders: Array, mean: Array) -> GammaGamma:
     def loss(logs: Array) -> float:
         return -float(value_log_likelihood(np.exp(logs), orders, scaled).mean())
 
-    found = [
-        minimize(loss, np.log(start), method="L-BFGS-B", bounds=VALUE_BOUNDS, options=PRECISE) for start in VALUE_STARTS
-    ]
-    best = min(found, key=lambda result: result.fun)
-    if not np.isfinite(best.fun):
-        raise ModelError(f"Gamma-Gamma likelihood is {best.fun} over {len(orders)} customers: {best.message}")
-    p, q, v = (float(value) for value in np.exp(best.x))
-    return GammaGamma(p, q, v * unit, unit, log_likelihood=-(float(best.fun) + float(np.log(unit))) * len(orders))
+    (p, q, v), lowest = _search(
+        loss, VALUE_STARTS, VALUE_BOUNDS, f"Gamma-Gamma likelihood over {len(orders)} customers"
+    )
+    return GammaGamma(p, q, v * unit, unit, log_likelihood=-(lowest + float(np.log(unit))) * len(orders))
 
 
 def value_standard_errors(model: GammaGamma, orders: Array, mean: Array) -> dict[str, float]:
@@ -232,6 +218,25 @@ def value_interval(
         low.append(ends[0])
         high.append(np.where(ends[0] > 0, ends[1], ends[2]))
     return np.concatenate(low), np.concatenate(high)
+
+
+def _search(
+    loss: Callable[[Array], float],
+    begin: Sequence[tuple[float, ...]],
+    bounds: Sequence[tuple[float, float]],
+    what: str,
+) -> tuple[list[float], float]:
+    """Parameters at the lowest loss of their logarithms found from any of the beginnings, and that loss."""
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    # On matrices of four rows several threads of BLAS only wait for each other: four times the time on busy cores.
+    with threadpool_limits(1):
+        found = [minimize(loss, np.log(start), method="L-BFGS-B", bounds=bounds, options=PRECISE) for start in begin]
+    best = min(found, key=lambda result: result.fun)
+    if not np.isfinite(best.fun):
+        raise ModelError(f"{what} is {best.fun}: {best.message}")
+    return [float(value) for value in np.exp(best.x)], float(best.fun)
 
 
 def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:

@@ -11,12 +11,16 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from customer360.models import frames
+
 LEAST_RATIO = 6.0  # over the usual amount: below, an amount is no outlier however alike the others are
 LEAST_DEVIATIONS = 4.0  # of what is expected of one more amount of this customer
 LEAST_DAYS = 20  # purchases of a shop, to know what is usual in it
 NORMAL = 1.4826  # standard deviations to a median distance, of normal noise
 LEAST_SPREAD = 0.05
 STEADY = 6.0  # purchases that the shop's spread weighs beside a customer's own
+
+LOG_PARTS = 2.0**16  # of a logarithm: the sums of its squares are exact, too
 
 _SCHEMA = {
     "person_id": pl.String,
@@ -66,7 +70,7 @@ def find(days: pl.LazyFrame, before: date) -> pl.DataFrame:
     priced = pl.col("gross_amount").cast(pl.Float64)
     bought = (
         days.filter(pl.col("person_id").is_not_null(), pl.col("order_count") > 0, pl.col("on") < before, priced > 0)
-        .select("person_id", "on", amount=priced, log=priced.log())
+        .select("person_id", "on", amount=priced, log=frames.on_grid(priced.log(), LOG_PARTS))  # sums are exact
         .collect()
     )
     if bought.height < LEAST_DAYS:

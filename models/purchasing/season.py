@@ -70,10 +70,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Totals:
-    """What a population does in a window: its share of buyers and its revenue."""
+    """What a population does in a window: its share of buyers and its purchases. Not its revenue: in a small shop that
+    is one order's.
+    """
 
     buyer_share: float
-    revenue: float
+    purchases: float
 
 
 def fit(days: pl.LazyFrame, at: date) -> Clock:
@@ -87,7 +89,7 @@ def fit(days: pl.LazyFrame, at: date) -> Clock:
 
 
 def last_year(days: pl.LazyFrame, at: date, horizon_days: int, active_within_days: int) -> Totals | None:
-    """What the population at `at` will do if last year's window comes again: all that was bought in it, times the
+    """What the population at `at` will do if last year's window comes again: all purchases of it, times the
     growth since, times the share that the population had in the newest known window. None where the data do not reach
     back.
     """
@@ -101,21 +103,16 @@ def last_year(days: pl.LazyFrame, at: date, horizon_days: int, active_within_day
     population = _population(bought, at, active_within_days)
     if not (same.height and newest.height and regulars.height and population.height):
         return None
-    buyers, revenue = _growth(bought, at)
-    buyers *= same.height * regulars.height / newest.height
-    revenue *= _total(same) * _total(regulars) / _total(newest)
-    return Totals(min(buyers / population.height, 1.0), revenue)
+    growth = _growth(bought, at)
+    buyers = growth * same.height * regulars.height / newest.height
+    purchases = growth * _count(same) * _count(regulars) / _count(newest)
+    return Totals(min(buyers / population.height, 1.0), purchases)
 
 
 def _purchases(days: pl.LazyFrame, at: date) -> pl.DataFrame:
-    """`person_id`, `on`, `amount`: one row per person and day with a purchase before `at`."""
+    """`person_id`, `on`: one row per person and day with a purchase before `at`."""
     known = pl.col("person_id").is_not_null() & (pl.col("order_count") > 0) & (pl.col("on") < at)
-    return (
-        days.filter(known)
-        .select("person_id", "on", amount=pl.col("gross_amount").cast(pl.Float64))
-        .collect()
-        .sort("person_id", "on")
-    )
+    return days.filter(known).select("person_id", "on").collect().sort("person_id", "on")
 
 
 def _paces(bought: pl.DataFrame, at: date) -> tuple[float, ...]:
@@ -130,30 +127,23 @@ def _paces(bought: pl.DataFrame, at: date) -> tuple[float, ...]:
         count[-1] /= part  # the oldest month is not whole
     else:
         count = count[:-1]
-    growth = _growth(bought, at)[0] ** (np.arange(len(count)) / MONTHS)
+    growth = _growth(bought, at) ** (np.arange(len(count)) / MONTHS)
     level = count[:MONTHS] * growth[:MONTHS]
     pace = np.clip((count * growth + PRIOR_PURCHASES) / (level.mean() + PRIOR_PURCHASES), *PACE_BOUNDS)
     return tuple(float(value) for value in pace / pace[:MONTHS].mean())
 
 
-def _growth(bought: pl.DataFrame, at: date) -> tuple[float, float]:
-    """Purchases, and revenue, of the newest months over those of the same months a year before; 1 where too few are
-    known.
-    """
+def _growth(bought: pl.DataFrame, at: date) -> float:
+    """Purchases of the newest months over those of the same months a year before; 1 where too few are known."""
     year = timedelta(days=YEAR_DAYS)
     first: date = bought["on"].min()  # type: ignore[assignment]
     overlap = (at - year - first).days
     if overlap < MIN_OVERLAP_DAYS:
-        return 1.0, 1.0
+        return 1.0
     span = timedelta(days=min(overlap, MAX_OVERLAP_DAYS))
     new = bought.filter(pl.col("on") >= at - span)
     old = bought.filter(pl.col("on").is_between(at - year - span, at - year, closed="left"))
-    ratios = (
-        (new.height + PRIOR_PURCHASES) / (old.height + PRIOR_PURCHASES),
-        _total(new) / max(_total(old), 1e-9),
-    )
-    purchases, revenue = (float(np.clip(ratio, *GROWTH_BOUNDS)) for ratio in ratios)
-    return purchases, revenue
+    return float(np.clip((new.height + PRIOR_PURCHASES) / (old.height + PRIOR_PURCHASES), *GROWTH_BOUNDS))
 
 
 def _log_likelihood(bought: pl.DataFrame, clock: Clock) -> float:
@@ -179,15 +169,14 @@ def _log_likelihood(bought: pl.DataFrame, clock: Clock) -> float:
     return model.log_likelihood + float(each["pace"].sum())
 
 
-def _total(rows: pl.DataFrame) -> float:
-    return float(rows["amount"].to_numpy().sum())
+def _count(buyers: pl.DataFrame) -> int:
+    return int(buyers["purchases"].sum())
 
 
 def _window(bought: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
-    """Buyers of `[start, end)`: `person_id`, `amount`."""
+    """Buyers of `[start, end)`: `person_id`, `purchases`."""
     inside = bought.filter(pl.col("on").is_between(start, end, closed="left"))
-    # Sorted: sums of amounts depend on their order, in the last bit.
-    return inside.sort("person_id", "on").group_by("person_id", maintain_order=True).agg(pl.col("amount").sum())
+    return inside.group_by("person_id", maintain_order=True).agg(purchases=pl.len())
 
 
 def _population(bought: pl.DataFrame, at: date, active_within_days: int) -> pl.DataFrame:

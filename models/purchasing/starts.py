@@ -22,6 +22,7 @@ from customer360.models.purchasing.season import Clock
 EXPECTED, QUIET = "expected_purchases", "no_purchase_probability"
 VALUE, START = "expected_order_amount", "start_amount"
 RECENCY, TENURE, WINDOW = "season_recency_days", "season_tenure_days", "season_window_days"
+LARGEST_VALUE = 3.0  # order values of the middle customer: a purchase weighs no more in a rate
 NORMAL_95 = 1.96  # standard errors from a normal mean to either end of its 95 % interval
 INPUTS = (*frames.FEATURES, EXPECTED, QUIET, VALUE, RECENCY, TENURE)
 
@@ -129,6 +130,18 @@ def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_day
     )
 
 
+def purchase_rate(rows: pl.DataFrame) -> float:
+    """Purchases over expected ones, of rows with their starting points whose window is known (`frames.labels`). Each
+    counts as its customer's order value, the dear ones like `LARGEST_VALUE` middle ones: the rate is that of revenue
+    if orders keep their worth, and no single amount moves it.
+    """
+    value = rows[VALUE].to_numpy()
+    weight = np.minimum(value, LARGEST_VALUE * np.median(value))
+    if not weight.any():  # free orders alone
+        weight = np.ones_like(value)
+    return float((weight * rows["purchases"].to_numpy()).sum() / (weight * rows[EXPECTED].to_numpy()).sum())
+
+
 def quiet(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> Array:
     """P(no purchase in the `horizon_days` from `as_of` on) for rows of features taken then; shape (n,)."""
     return _ahead(frame, spending, as_of, horizon_days)[1]
@@ -182,7 +195,7 @@ def examples(days: pl.LazyFrame, as_of: date, cuts: Sequence[date], horizon_days
     """Examples of `cuts` as known at `as_of`; nothing on or after it is read. Amounts far above all that is usual count
     as usual (`outliers`).
     """
-    past = outliers.temper(days.filter(pl.col("on") < as_of), as_of).days
+    past = frames.summable(outliers.temper(days.filter(pl.col("on") < as_of), as_of).days)
     clock = season.fit(past, as_of)
     spending = fit(past, as_of, clock)
     # Where most customers keep a clock of their own, who is due says more than what last year's window held.

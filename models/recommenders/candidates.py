@@ -14,6 +14,7 @@ from customer360.models.recommenders.scoring import Scorer, blocks
 Mode = Literal["new", "all"]
 PER_METHOD = 50  # the best of each method that become candidates where no blend is learned yet
 FLOOR = np.float32(-1e30)  # below every score
+LEAST_SPREAD = 1e-12  # of scores that tell anything
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,71 @@ class Recommendable:
         touched = log.touched() if mode == "new" else None
         return Recommendable(log.sales() > 0, touched, popular.precedence(log))
 
-    def close(self, scores: Dense, users: Ints) -> None:
-        """Put what may not be recommended below everything else."""
-        scores[:, ~self.known] = FLOOR
-        if self.touched is not None:
-            scores[self.touched[users].nonzero()] = FLOOR
+    def closed(self, users: Ints) -> "Closed":
+        """What may not be recommended to some users."""
+        cells = None if self.touched is None else self.touched[users].nonzero()
+        return Closed(np.flatnonzero(~self.known), cells)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Items closed to all of some users, and further cells of users and items."""
+
+    items: Ints
+    cells: tuple[Ints, Ints] | None
+
+    def lower(self, scores: Dense) -> None:
+        """Put what is closed below everything else, in place."""
+        scores[:, self.items] = FLOOR
+        if self.cells is not None:
+            scores[self.cells] = FLOOR
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Scores of users less their mean over the known items, and the factor of each row that makes their standard
+    deviation 1 there: 0 where all are the same. A factor changes no order, so only what is chosen is multiplied.
+    """
+
+    centred: Dense
+    factor: Dense
+
+    @staticmethod
+    def of(scores: Dense, unknown: Ints) -> "Standardized":
+        known = np.float32(scores.shape[1] - len(unknown))
+        if len(unknown):
+            scores = scores.copy()
+            scores[:, unknown] = 0.0
+        centred = scores - scores.sum(axis=1, keepdims=True) / max(known, np.float32(1.0))
+        centred[:, unknown] = 0.0
+        spread = np.sqrt(np.einsum("ui,ui->u", centred, centred) / max(known, np.float32(1.0)))
+        return Standardized(centred, np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > LEAST_SPREAD))
+
+    def at(self, row: Ints, item: Ints) -> Dense:
+        """Standardized scores of some cells."""
+        row = row if len(self.centred) > 1 else np.zeros_like(row)
+        return self.centred[row, item] * self.factor[row]
 
 
 def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_method: int = PER_METHOD) -> Candidates:
     """The best few of every method."""
     allowed, names = Recommendable.of(log, mode), tuple(scorers)
-    parts = []
+    unknown, parts = np.flatnonzero(~allowed.known), []
     for block in blocks(users, log.shape[1] * len(names)):
-        scores = [standardized(scorers[name].scores(block), allowed.known) for name in names]
+        closed = allowed.closed(block)
         chosen, rows = np.zeros((len(block), log.shape[1]), dtype=np.bool_), np.arange(len(block))[:, None]
-        for score in scores:
-            if len(score) == 1 and len(block) > 1:
-                _mark_shared(chosen, score[0], allowed, block, per_method)
+        scores = []
+        for name in names:
+            score = Standardized.of(scorers[name].scores(block), unknown)
+            scores.append(score)
+            if len(score.centred) == 1 and len(block) > 1:
+                _mark_shared(chosen, score.centred[0], allowed, block, per_method)
                 continue
-            closed = np.array(np.broadcast_to(score, chosen.shape))
-            allowed.close(closed, block)
-            best = top_k(closed, per_method, allowed.precedence)
-            chosen[rows, best] |= closed[rows, best] > FLOOR
+            closed.lower(score.centred)  # what is closed is never chosen, so its own score is not missed
+            best = top_k(score.centred, per_method, allowed.precedence)
+            chosen[rows, best] |= score.centred[rows, best] > FLOOR
         row, item = np.nonzero(chosen)
-        parts.append((row, item, _cells(scores, row, item), len(block)))
+        parts.append((row, item, np.stack([score.at(row, item) for score in scores], axis=1), len(block)))
     return _joined(users, parts, names)
 
 
@@ -103,33 +145,21 @@ def best_of_blend(
 ) -> Candidates:
     """The best `count` items of each user by a weighted sum of standardised scores; rows in order of item."""
     allowed, names = Recommendable.of(log, mode), tuple(scorers)
-    parts = []
+    unknown, parts = np.flatnonzero(~allowed.known), []
     for block in blocks(users, log.shape[1] * len(names)):
-        scores = [standardized(scorers[name].scores(block), allowed.known) for name in names]
+        scores = [Standardized.of(scorers[name].scores(block), unknown) for name in names]
         total = np.zeros((len(block), log.shape[1]), dtype=np.float32)
         for name, score in zip(names, scores, strict=True):
             if weights.get(name):
-                total += np.float32(weights[name]) * score
-        allowed.close(total, block)
+                total += score.centred * (np.float32(weights[name]) * score.factor[:, None])
+        allowed.closed(block).lower(total)
         best = np.sort(top_k(total, count, allowed.precedence), axis=1)
         row = np.repeat(np.arange(len(block)), best.shape[1])
         item = best.ravel()
         open_ = total[row, item] > FLOOR
         row, item = row[open_], item[open_]
-        parts.append((row, item, _cells(scores, row, item), len(block)))
+        parts.append((row, item, np.stack([score.at(row, item) for score in scores], axis=1), len(block)))
     return _joined(users, parts, names)
-
-
-def standardized(scores: Dense, known: Flags) -> Dense:
-    """Mean 0 and standard deviation 1 over the known items of each row; a constant row becomes 0."""
-    inside = scores if known.all() else scores[:, known]
-    centre = inside.mean(axis=1, keepdims=True)
-    spread = inside.std(axis=1, keepdims=True)
-    return np.divide(scores - centre, spread, out=np.zeros_like(scores), where=spread > 1e-12)
-
-
-def _cells(scores: list[Dense], row: Ints, item: Ints) -> Dense:
-    return np.stack([score[row if len(score) > 1 else 0, item] for score in scores], axis=1)
 
 
 def _joined(users: Ints, parts: list[tuple[Ints, Ints, Dense, int]], names: tuple[str, ...]) -> Candidates:

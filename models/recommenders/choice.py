@@ -10,16 +10,18 @@ out.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from customer360.models.recommenders import blend, content, ease, factors, neighbours, own, popular
 from customer360.models.recommenders import ranker as trees
 from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, best_of_blend, union
-from customer360.models.recommenders.lists import Judge, hits, ranked
-from customer360.models.recommenders.log import Dense, Ints, Log
+from customer360.models.recommenders.lists import Judge, ranked
+from customer360.models.recommenders.log import Dense, Flags, Ints, Log
 from customer360.models.recommenders.scoring import Family, Scorer
 from customer360.platform.errors import ModelError
 
@@ -38,12 +40,17 @@ MIN_ITEMS = 5  # distinct items of a judged user before the split, where enough 
 ENOUGH_USERS = 200
 FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
 RANKER_USERS = 200
-POPULARITY = "popularity"  # the method that every log has
+HELD_BACK = "popularity_28d"
+RESTRAINTS = (0.05, 0.1, 0.15)  # of the standard deviation of scores; more is paid for in a window to come
+RECALL_GIVEN = 0.015  # of plain Recall@20, as a share of it, for lists that show more of the catalogue
+ALL = 1.0  # of the candidates that are not relevant
+POPULARITY = "popularity"  # the method that every log has, where its family is asked for
 BLEND_USERS = 1000  # whose future finds the weights of a sum: a few dozen numbers
 LISTED_USERS = 1000  # ranked at once: some hundreds of candidates each, with a few dozen figures
 HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
 
 Tell = Callable[[str], None]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,30 +77,49 @@ EFFORTS = {
 @dataclass(frozen=True)
 class Window:
     """A past that is known, and what followed: `found` are candidates of the judged users, `truth` their relevant
-    items."""
+    items; `given` are the ranker's inputs, where they were made for more users before."""
 
     log: Log
     found: Candidates
     truth: sparse.csr_array
+    given: Dense | None = None
 
-    @property
+    @cached_property
     def judge(self) -> Judge:
         return Judge.of(self.found, self.truth)
 
-    @property
-    def facts(self) -> trees.Facts:
-        return trees.Facts(self.log)
+    @cached_property
+    def inputs(self) -> Dense:
+        """Rows of the ranker."""
+        return trees.inputs(self.found, trees.Facts(self.log)) if self.given is None else self.given
+
+    def of_users(self, chosen: Flags, with_inputs: bool) -> "Window":
+        """The same of some of its users."""
+        given = self.inputs[chosen[self.found.user]] if with_inputs else None
+        return Window(self.log, self.found.of_users(chosen), sparse.csr_array(self.truth[chosen]), given)
 
 
 @dataclass(frozen=True)
 class Way:
-    """How candidates become a list: by a ranker where that was better, else by a weighted sum."""
+    """How candidates become a list: by a ranker where that was better, else by a weighted sum. What sells lately is
+    held back by `restraint`, in units of the score, so that lists show more of the catalogue.
+    """
 
     weights: dict[str, float]
     ranker: trees.Ranker | None = None
+    restraint: float = 0.0
+
+    @property
+    def summed(self) -> dict[str, float]:
+        """Weights of the sum that orders where there is no ranker."""
+        if not self.restraint:
+            return self.weights
+        return self.weights | {HELD_BACK: self.weights.get(HELD_BACK, 0.0) - self.restraint}
 
     def score(self, found: Candidates, facts: trees.Facts) -> Dense:
-        return self.ranker.score(found, facts) if self.ranker else blend.combined(found, self.weights)
+        if self.ranker is None:
+            return blend.combined(found, self.summed)
+        return held_back(self.ranker.score(found, facts), found, self.restraint)
 
 
 @dataclass(frozen=True)
@@ -116,8 +142,9 @@ class Hybrid:
             if self.way.ranker:
                 found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
             else:
-                used = {name: self.scorers[name] for name in self.way.weights}
-                found = best_of_blend(self.log, used, self.way.weights, block, self.mode, k)
+                weights = self.way.summed
+                used = {name: self.scorers[name] for name in weights}
+                found = best_of_blend(self.log, used, weights, block, self.mode, k)
             score = self.way.score(found, facts)
             rows, rank = ranked(found, score, k, before)
             parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
@@ -140,26 +167,45 @@ def fit(
     horizon = horizon or min(HORIZON_DAYS, max(log.span() * HORIZON_SHARE, 1.0))
     if not effort.with_dear and ease.FAMILY.skip(log) is None:  # its closed form says what factors say, and more
         families = tuple(family for family in families if family is not factors.FAMILY)
+    earlier: dict[str, dict[str, Scorer]] = {}
     pasts = splits(log, horizon, mode, tell, effort.windows)
-    windows = [_window(past, future, mode, tell, families, effort) for past, future in pasts]
+    # Oldest first, for methods go on from what came before; what is judged by has not seen its own future.
+    windows = [_window(past, future, mode, tell, families, effort, earlier) for past, future in reversed(pasts)][::-1]
     tell(f"fitting on all {int(log.kept.sum()):,} events before the date")
-    scorers = fit_methods(log, mode, tell, families)
+    scorers = fit_methods(log, mode, tell, families, earlier)
     shared = [name for name in scorers if all(name in window.found.names for window in windows)]
     way, name, figures = choose([_with_methods(window, shared) for window in windows], tell, effort.rounds)
     return Hybrid(log, mode, {name: scorers[name] for name in shared}, way, name, figures)
 
 
-def fit_methods(log: Log, mode: Mode, tell: Tell, families: tuple[Family, ...] = FAMILIES) -> dict[str, Scorer]:
-    """Every family that suits the log; own purchases are no news in mode `new`."""
+def fit_methods(
+    log: Log,
+    mode: Mode,
+    tell: Tell,
+    families: tuple[Family, ...] = FAMILIES,
+    earlier: dict[str, dict[str, Scorer]] | None = None,
+) -> dict[str, Scorer]:
+    """Every family that suits the log; own purchases are no news in mode `new`. `earlier` holds, by family, what was
+    fitted on an earlier part of the log, and goes on from there; what the first part gives is put into it.
+    """
     scorers: dict[str, Scorer] = {}
     for family in families:
         if mode == "new" and family is own.FAMILY:
             continue
         reason, start = family.skip(log), perf_counter()
         if reason is None:
-            scorers |= family.fit(log)
+            scorers |= _fitted(family, log, {} if earlier is None else earlier)
         tell(f"  {family.name}: " + (f"left out, {reason}" if reason else f"fitted in {perf_counter() - start:.1f} s"))
     return scorers
+
+
+def _fitted(family: Family, log: Log, earlier: dict[str, dict[str, Scorer]]) -> dict[str, Scorer]:
+    if family.go_on is None:
+        return family.fit(log)
+    if family.name in earlier:
+        return family.go_on(log, earlier[family.name])
+    earlier[family.name] = family.fit(log)
+    return earlier[family.name]
 
 
 def splits(log: Log, horizon: float, mode: Mode, tell: Tell, most: int = 2) -> list[tuple[Log, sparse.csr_array]]:
@@ -223,13 +269,19 @@ def _by_user(log: Log, mode: Mode) -> tuple[Log, sparse.csr_array]:
 
 
 def _window(
-    past: Log, future: sparse.csr_array, mode: Mode, tell: Tell, families: tuple[Family, ...], effort: Effort
+    past: Log,
+    future: sparse.csr_array,
+    mode: Mode,
+    tell: Tell,
+    families: tuple[Family, ...],
+    effort: Effort,
+    earlier: dict[str, dict[str, Scorer]],
 ) -> Window:
     users = judged_users(past, future)
     if len(users) > effort.judged_users:
         users = np.sort(np.random.default_rng(0).choice(users, effort.judged_users, replace=False))
     tell(f"methods before day {past.today:.0f}, judged by {len(users):,} users")
-    scorers = fit_methods(past, mode, tell, families)
+    scorers = fit_methods(past, mode, tell, families, earlier)
     found = union(past, scorers, users, mode, effort.per_method)
     return Window(past, found, sparse.csr_array(future[users]))
 
@@ -242,35 +294,78 @@ def choose(
     """
     judged, names = windows[0], windows[0].found.names
     if len(judged.found.users) < 2:
-        tell("too few users are left to judge by: what is popular is listed")
-        return Way({POPULARITY: 1.0}), POPULARITY, {POPULARITY: (0.0, 0.0)}
+        only = POPULARITY if POPULARITY in names else names[0]
+        tell(f"too few users are left to judge by: {only} alone is listed")
+        return Way({only: 1.0}), only, {only: (0.0, 0.0)}
     even = np.arange(len(judged.found.users)) % 2 == 0
     figures: dict[str, tuple[float, float]] = {}
     for column, name in enumerate(names):
         figures[name] = _means(judged.judge, judged.found.parts[:, column])
+    ranked_too = bool(rounds) and sum(len(window.found.users) for window in windows) >= RANKER_USERS
     if len(windows) > 1:
         trials = [(windows[1:], judged)]
     else:
-        trials = [([_half(judged, even)], _half(judged, ~even)), ([_half(judged, ~even)], _half(judged, even))]
+        one, other = (judged.of_users(half, ranked_too) for half in (even, ~even))
+        trials = [([one], other), ([other], one)]
     sums = [blended(taught) for taught, _ in trials]
-    for kind in ("blend", "ranker"):
-        users = sum(len(window.found.users) for window in windows)
-        if kind == "ranker" and (users < RANKER_USERS or not rounds):
-            continue
-        parts = []
-        for (taught, judging), weights in zip(trials, sums, strict=True):
-            way = Way(weights, ranker(taught, rounds) if kind == "ranker" else None)
-            parts.append(judging.judge.by_user(way.score(judging.found, judging.facts)))
-        figures[kind] = tuple(float(np.concatenate(values).mean()) for values in zip(*parts, strict=True))  # type: ignore[assignment]
+    orders: dict[str, list[tuple[Window, Dense]]] = {kind: [] for kind in ("blend", "ranker")[: 1 + ranked_too]}
+    for (taught, judging), weights in zip(trials, sums, strict=True):
+        orders["blend"].append((judging, blend.combined(judging.found, weights)))
+        if ranked_too:
+            orders["ranker"].append((judging, ranker(taught, rounds).order(judging.inputs)))
+    figures |= {kind: _figures(judging, 0.0) for kind, judging in orders.items()}
     for name, (recall, ndcg) in sorted(figures.items(), key=lambda pair: -sum(pair[1])):
         tell(f"  inner Recall@20 {recall:.4f}  NDCG@10 {ndcg:.4f}  {name}")
     best = max(figures, key=lambda name: sum(figures[name]))
     way = Way({best: 1.0})
     if best in ("blend", "ranker"):
-        way = Way(blended(windows), ranker(windows, rounds) if best == "ranker" else None)
+        way = _learned(windows, ranker(windows, rounds, ALL) if best == "ranker" else None, orders[best], tell)
     shown = ", ".join(f"{name} {weight:.2f}" for name, weight in sorted(way.weights.items(), key=lambda p: -p[1]))
     tell(f"chosen: {best} ({shown})")
     return way, best, figures
+
+
+def _learned(windows: list[Window], fitted: trees.Ranker | None, judged: list[tuple[Window, Dense]], tell: Tell) -> Way:
+    """The way of a kind from all windows, what sells lately held back as far as that kind could afford it."""
+    share, weights = restraint(judged, tell), blended(windows)
+    scores = [
+        blend.combined(window.found, weights) if fitted is None else fitted.order(window.inputs) for window in windows
+    ]
+    return Way(weights, fitted, round(share * float(np.concatenate(scores).std()), 6))
+
+
+def restraint(judged: list[tuple[Window, Dense]], tell: Tell) -> float:
+    """How far what sells lately can be held back, in standard deviations of the scores: the most of `RESTRAINTS` that
+    costs no more than `RECALL_GIVEN` of Recall@20 and nothing of the sum with NDCG@10 beyond it. Lists of most users
+    hold the same few best sellers, which they would meet anyhow. Nothing where no method tells what sells lately.
+    """
+    if any(HELD_BACK not in window.found.names for window, _ in judged):
+        return 0.0
+    plain = shown = _figures(judged, 0.0)
+    given, kept = RECALL_GIVEN * plain[0], 0.0
+    for share in RESTRAINTS:
+        tried = _figures(judged, share)
+        if tried[0] < plain[0] - given or sum(tried) < sum(plain) - given:
+            break
+        kept, shown = share, tried
+    if kept:
+        tell(f"  best sellers held back by {kept:g}: inner Recall@20 {plain[0]:.4f} becomes {shown[0]:.4f}")
+    return kept
+
+
+def _figures(judged: list[tuple[Window, Dense]], share: float) -> tuple[float, float]:
+    """Recall@20 and NDCG@10 of scores with best sellers held back by a share of their standard deviation."""
+    amount = share * float(np.concatenate([score for _, score in judged]).std()) if share else 0.0
+    values = [window.judge.by_user(held_back(score, window.found, amount)) for window, score in judged]
+    recall, ndcg = (float(np.concatenate(column).mean()) for column in zip(*values, strict=True))
+    return recall, ndcg
+
+
+def held_back(score: Dense, found: Candidates, amount: float) -> Dense:
+    """Scores less what their items sell lately, times an amount."""
+    if not amount:
+        return score
+    return score - np.float32(amount) * found.parts[:, found.names.index(HELD_BACK)]
 
 
 def blended(windows: list[Window]) -> dict[str, float]:
@@ -284,16 +379,16 @@ def blended(windows: list[Window]) -> dict[str, float]:
     return blend.learn(pooled, Judge.of(pooled, truth))
 
 
-def ranker(windows: list[Window], rounds: int = trees.ROUNDS) -> trees.Ranker:
+def ranker(windows: list[Window], rounds: int, irrelevant_share: float = trees.IRRELEVANT_SHARE) -> trees.Ranker:
     """A ranker from all users of some windows."""
-    parts, labels, queries = [], [], 0
-    groups = []
-    for window in windows:
-        parts.append(trees.inputs(window.found, window.facts))
-        labels.append(hits(window.found, window.truth))
-        groups.append(window.found.user + queries)
-        queries += len(window.found.users)
-    return trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups), rounds)
+    firsts = np.cumsum([0, *(len(window.found.users) for window in windows)])
+    return trees.fit(
+        np.concatenate([window.inputs for window in windows]),
+        np.concatenate([window.judge.hit for window in windows]),
+        np.concatenate([window.found.user + first for window, first in zip(windows, firsts, strict=False)]),
+        rounds,
+        irrelevant_share,
+    )
 
 
 def _pooled(found: list[Candidates]) -> Candidates:
@@ -312,10 +407,6 @@ def _with_methods(window: Window, names: list[str]) -> Window:
     found = window.found
     kept = Candidates(found.users, found.user, found.item, np.ascontiguousarray(found.parts[:, columns]), tuple(names))
     return Window(window.log, kept, window.truth)
-
-
-def _half(window: Window, chosen: np.ndarray) -> Window:
-    return Window(window.log, window.found.of_users(chosen), sparse.csr_array(window.truth[chosen]))
 
 
 def _means(judge: Judge, score: Dense) -> tuple[float, float]:

@@ -15,6 +15,8 @@ WINDOW_DAYS = 28
 PURCHASE = "purchase"
 SAMPLE_STEP = 8
 
+Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 
 def purchases(interactions: pl.LazyFrame, before: date) -> pl.LazyFrame:
     """Purchase events before a date: `person_id`, `product_id`, `on`, unique."""
@@ -73,7 +75,7 @@ def top_k(scores: NDArray[np.float32], k: int, precedence: NDArray[np.int64] | N
 
     A tie at the k-th place is settled in the same way, so a list does not depend on how rows were cut into blocks. The
     k-th largest of every eighth score is a lower bound of the k-th largest of all: partitioning whole rows that are
-    mostly zeros costs ten times as much.
+    mostly zeros costs ten times as much. Of what lies above it, some eight times k, the k-th largest is exact.
     """
     k = min(k, scores.shape[1])
     if k == 0 or len(scores) == 0:
@@ -82,6 +84,7 @@ def top_k(scores: NDArray[np.float32], k: int, precedence: NDArray[np.int64] | N
     last = sample.shape[1] - k
     bound = np.partition(sample, last, axis=1)[:, last, None]
     row, column = np.nonzero(scores > bound)
+    row, column = _largest(scores, row, column, k)
     open_places = k - np.bincount(row, minlength=len(scores))
     before = np.arange(scores.shape[1]) if precedence is None else precedence
     ties = [(n, _first(scores[n] == bound[n], before)[: open_places[n]]) for n in np.flatnonzero(open_places > 0)]
@@ -90,6 +93,21 @@ def top_k(scores: NDArray[np.float32], k: int, precedence: NDArray[np.int64] | N
     order = np.lexsort((before[column], -scores[row, column], row))
     starts = np.searchsorted(row[order], np.arange(len(scores)))
     return column[order][starts[:, None] + np.arange(k)]
+
+
+def _largest(scores: NDArray[np.float32], row: NDArray[np.int64], column: NDArray[np.int64], k: int) -> Cells:
+    """The cells of each row from its k-th largest on, of cells in order of row; all where a row has fewer."""
+    counts = np.bincount(row, minlength=len(scores))
+    width = int(counts.max(initial=0))
+    if width <= 2 * k:
+        return row, column
+    place = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    value = scores[row, column]
+    table = np.full((len(scores), width), -np.inf, dtype=scores.dtype)
+    table[row, place] = value
+    last = np.partition(table, width - k, axis=1)[:, width - k]
+    kept = value >= last[row]
+    return row[kept], column[kept]
 
 
 def _first(tied: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:

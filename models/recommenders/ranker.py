@@ -128,14 +128,18 @@ def inputs(found: Candidates, facts: Facts) -> Dense:
     return np.hstack([found.parts, facts.of(found)])
 
 
-def fit(rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS) -> Ranker:
+def fit(
+    rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS, irrelevant_share: float = IRRELEVANT_SHARE
+) -> Ranker:
     """Learn to put relevant candidates of a user before others, from `inputs` in order of user. Users without a
-    relevant candidate teach nothing, and of many that are not relevant some say as much as all.
+    relevant candidate teach nothing. Of many that are not relevant `irrelevant_share` are taken: enough to judge by,
+    while the one ranker that lists are made with is steadier with all. Any of them are, for to take those that come
+    first by a sum of methods would teach that a good sum is a bad sign.
     """
     import xgboost as xgb
 
     useful = (np.bincount(user, weights=relevant) > 0)[user]
     if len(rows) > SAMPLED_ROWS:
-        useful &= relevant | (np.random.default_rng(SETTINGS["seed"]).random(len(rows)) < IRRELEVANT_SHARE)
+        useful &= relevant | (np.random.default_rng(SETTINGS["seed"]).random(len(rows)) < irrelevant_share)
     table = xgb.DMatrix(rows[useful], label=relevant[useful].astype(np.float32), qid=user[useful])
     return Ranker(xgb.train({**SETTINGS, "eta": LEARNED / rounds}, table, num_boost_round=rounds))

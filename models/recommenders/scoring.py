@@ -9,7 +9,7 @@ from scipy import sparse
 
 from customer360.models.recommenders.log import Dense, Ints, Log
 
-BLOCK_CELLS = 24_000_000  # users x items x methods scored at once: 96 MB
+BLOCK_CELLS = 12_000_000  # users x items x methods scored at once: 48 MB
 
 
 class Scorer(Protocol):
@@ -24,12 +24,14 @@ class Scorer(Protocol):
 @dataclass(frozen=True)
 class Family:
     """A kind of recommender. `fit` gives one scorer by name, or a few that share their fit; `skip` says why a log is
-    not for it, or None.
+    not for it, or None. `go_on` fits a log from what was fitted on an earlier part of it (same users and items), where
+    that is cheaper.
     """
 
     name: str
     fit: Callable[[Log], dict[str, Scorer]]
     skip: Callable[[Log], str | None] = lambda log: None
+    go_on: Callable[[Log, dict[str, Scorer]], dict[str, Scorer]] | None = None
 
 
 @dataclass(frozen=True)

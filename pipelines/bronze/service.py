@@ -20,6 +20,7 @@ from customer360.platform.tables import (
 )
 
 PRIORITIES = ("LOW", "MEDIUM", "HIGH", "URGENT")
+LONGEST = 10 * 366 * 24 * 60  # minutes that something takes; beyond are milliseconds, or a number for "none"
 
 
 class ServiceInteractions(
@@ -37,7 +38,7 @@ class ServiceInteractions(
     INTERACTION_SUBJECT = String(nullable=True, max_length=1000, metadata=personal("text"))
     INTERACTION_DESCRIPTION = String(nullable=True, metadata=personal("text"))
     INTERACTION_OUTCOME = String(nullable=True, max_length=255)
-    RESOLUTION_TIME = Integer(nullable=True, min=0, description="Minutes")
+    RESOLUTION_TIME = Integer(nullable=True, min=0, max=LONGEST, description="Minutes")
     SATISFACTION_SCORE = Integer(nullable=True, min=1, max=5)
     SENTIMENT_SCORE = Float(nullable=True, min=-1, max=1)
     PRIORITY_LEVEL = OneOf(*PRIORITIES, nullable=True)
@@ -66,8 +67,8 @@ class ServiceTickets(
     TICKET_PRIORITY = OneOf(*PRIORITIES, nullable=True)
     CREATION_DATE = Timestamp()
     RESOLUTION_DATE = Timestamp(nullable=True)
-    FIRST_RESPONSE_TIME = Integer(nullable=True, min=0, description="Minutes")
-    TOTAL_RESOLUTION_TIME = Integer(nullable=True, min=0, description="Minutes")
+    FIRST_RESPONSE_TIME = Integer(nullable=True, min=0, max=LONGEST, description="Minutes")
+    TOTAL_RESOLUTION_TIME = Integer(nullable=True, min=0, max=LONGEST, description="Minutes")
     ASSIGNED_AGENT_ID = Identifier(nullable=True)
     TICKET_SOURCE = String(nullable=True, max_length=255)
     TICKET_CATEGORY = String(nullable=True, max_length=255)

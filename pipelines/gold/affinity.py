@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, triu
 from scipy.special import gammainc
 
+from customer360.pipelines.inference import sums
+from customer360.pipelines.inference.intervals import adjusted
 from customer360.pipelines.rules import BasketRules, EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table
@@ -152,7 +154,7 @@ def _strata(sized: pl.DataFrame, known: pl.DataFrame) -> tuple[Array, Array]:
         .join(totals, on="stratum").with_columns(rate=pl.col("len") / pl.col("baskets"))
     )  # fmt: skip
     variance = pl.col("rate") * (1 - pl.col("rate"))
-    spread = rates.group_by("stratum").agg(spread=variance.sum())
+    spread = rates.group_by("stratum").agg(spread=sums.total(variance))
     cells = (
         rates.join(known.with_row_index("code").select("item", "code"), on="item")
         .join(spread, on="stratum")
@@ -165,16 +167,6 @@ def _strata(sized: pl.DataFrame, known: pl.DataFrame) -> tuple[Array, Array]:
     for at, name in enumerate(("met", "spread")):
         both[at, values["code"].to_numpy(), values["column"].to_numpy()] = values[name].to_numpy()
     return both[0], both[1]
-
-
-def adjusted(p_values: Array, tests: int) -> Array:
-    """Benjamini-Hochberg adjusted p-values of the smallest of ``tests``; those not given count as 1."""
-    order = np.argsort(p_values, kind="stable")
-    scaled = p_values[order] * tests / np.arange(1, len(p_values) + 1)
-    smallest = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    found = np.empty_like(smallest)
-    found[order] = smallest
-    return found
 
 
 def _described(pairs: pl.DataFrame, baskets: _Baskets, rules: BasketRules) -> pl.DataFrame:

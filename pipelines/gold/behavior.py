@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.sessions import of_humans
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, OneOf, String, Table
 
@@ -28,16 +29,24 @@ class Interactions(
     quantity = Integer(description="Pieces bought; 0 for other kinds")
 
 
-@builds(Interactions)
+@builds(
+    Interactions,
+    reads={"silver.set_apart_sessions": ("subject_id", "person_id", "session_id", "started_at", "ended_at")},
+)
 def interactions(
-    silver_transaction_items: pl.LazyFrame, silver_events: pl.LazyFrame, silver_products: pl.LazyFrame
+    silver_transaction_items: pl.LazyFrame,
+    silver_events: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    silver_set_apart_sessions: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """Purchases of products from completed sales, and views, cart and wishlist additions from events."""
+    """Purchases of products from completed sales, and views, cart and wishlist additions from events of humans."""
     bought = silver_transaction_items.filter(
         pl.col("person_id").is_not_null(), pl.col("is_sale"), pl.col("is_product"), pl.col("quantity") > 0
     ).select("person_id", "product_id", on="occurred_on", kind=pl.lit("purchase"), quantity="quantity")
-    seen = silver_events.filter(
-        pl.col("person_id").is_not_null(), pl.col("product_id").is_not_null(), pl.col("event_type").is_in(list(KINDS))
+    human = of_humans(silver_events, silver_set_apart_sessions)
+    seen = human.filter(
+        *(pl.col(c).is_not_null() for c in ("person_id", "product_id")),
+        pl.col("event_type").is_in(list(KINDS)),
     ).select(
         "person_id",
         "product_id",

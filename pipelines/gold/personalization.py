@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, OneOf, String, Struct, Table, Timestamp
 
@@ -43,7 +44,7 @@ class PersonalizationFeatures(
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
     may_personalize = Boolean(description="False: every column but the consents is null")
-    may_email = Boolean()
+    may_email = Boolean(description="Whether marketing may use it, as in gold.customer_360; so the next three")
     may_sms = Boolean()
     may_call = Boolean()
     may_push = Boolean()
@@ -144,7 +145,7 @@ def _prices(recent: pl.LazyFrame, products: pl.LazyFrame) -> pl.LazyFrame:
     level = priced.join(medians, on=like).select("product_id", ratio=pl.col("price") / pl.col("median"))
     bought = recent.filter(pl.col("kind") == "purchase").join(level, on="product_id")
     return bought.group_by("person_id").agg(
-        price_level=((pl.col("ratio") * pl.col("quantity")).sum() / pl.col("quantity").sum()).round(6)
+        price_level=(sums.total(pl.col("ratio") * pl.col("quantity")) / pl.col("quantity").sum()).round(6)
     )
 
 

@@ -4,17 +4,18 @@ first.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from customer360.pipelines.money import converted, with_rate
+from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
-from customer360.platform.tables import Date, Float, Integer, Money, String, Table
+from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table
 
 ACQUIRING: dict[str, tuple[str, ...]] = {
     "silver.sessions": ("subject_id", "person_id", "campaign_id", "started_at"),
-    "silver.messages": ("subject_id", "person_id", "campaign_id", "first_at"),
+    "silver.messages": ("subject_id", "person_id", "campaign_id", "clicked_at"),
     "silver.subject_days": ("subject_id", "person_id", "on", "order_count"),
 }
 
@@ -22,13 +23,24 @@ ACQUIRING: dict[str, tuple[str, ...]] = {
 class CampaignAcquisitions(
     Table, table="gold.campaign_acquisitions", partition_by=("as_of",), sort_by=("campaign_id",)
 ):
-    """One row per campaign and as_of date: customers that it touched first, and what each of them cost."""
+    """One row per listed campaign and as_of date: customers who first bought on the day that they answered it
+    or after, and what each cost.
+
+    An answer is a visit from the campaign or a click by a person on a message; that a message was sent is none. It
+    counts within the rule's lookback_days before the first purchase, the earliest one alone. That is an agreement of
+    who gets the credit, no finding: most of them might have come anyway, which gold.campaign_lifts tells.
+    """
 
     campaign_id = String(primary_key=True)
     as_of = Date(primary_key=True)
     acquired_count = Integer(
-        description="Buyers whose first touch, no later than their first purchase, was this campaign"
+        description="Buyers whose earliest answered touch in the lookback_days before their first purchase was its"
     )
+    short_history_count = Integer(
+        description="Of these, who may have bought before the data begin: registered before the first sale of the data,"
+        " or first purchase fewer than reactivated_after_days after it"
+    )
+    is_history_short = Boolean(description="short_history_count is above 0: fewer may be new than acquired_count says")
     spent_amount = Money(
         nullable=True,
         description="In the reporting currency, at the rate of the campaign's first day; null without a rate",
@@ -38,28 +50,42 @@ class CampaignAcquisitions(
     )
 
 
-@builds(CampaignAcquisitions, reads=ACQUIRING)
+@builds(CampaignAcquisitions, rules="enrichment", reads={**ACQUIRING, "silver.people": ("person_id", "registered_on")})
 def campaign_acquisitions(
     silver_campaigns: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
+    silver_people: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
     as_of: date,
+    params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """The whole spending of a campaign, shared evenly by the customers that it brought before ``as_of``."""
-    acquired = _first_touches(silver_sessions, silver_messages, silver_subject_days, as_of)
-    counted = acquired.group_by("campaign_id").agg(acquired_count=pl.len().cast(pl.Int64))
+    acquired = _first_touches(
+        silver_sessions, silver_messages, silver_subject_days, as_of, params.engagement.lookback_days
+    )
+    begin = silver_subject_days.filter(pl.col("order_count") > 0).select(begin__=pl.col("on").min())
+    may_have_bought = (pl.col("registered_on") < pl.col("begin__")).fill_null(False) | (
+        pl.col("bought_on") < pl.col("begin__") + pl.duration(days=params.reactivated_after_days)
+    )
+    counted = (
+        acquired.join(silver_people.select("person_id", "registered_on"), on="person_id", how="left")
+        .join(begin, how="cross")
+        .group_by("campaign_id")
+        .agg(acquired_count=pl.len().cast(pl.Int64), short_history_count=may_have_bought.sum().cast(pl.Int64))
+    )
     campaigns = silver_campaigns.select("campaign_id", "spent_amount", "currency", "started_on")
     return (
         with_rate(campaigns, silver_reporting_rates, currency="currency", on="started_on", into="rate")
         .with_columns(spent_amount=converted(pl.col("spent_amount"), pl.col("rate")))
         .join(counted, on="campaign_id", how="left")
-        .with_columns(pl.col("acquired_count").fill_null(0), as_of=pl.lit(as_of))
+        .with_columns(pl.col("acquired_count", "short_history_count").fill_null(0), as_of=pl.lit(as_of))
         .with_columns(
+            is_history_short=pl.col("short_history_count") > 0,
             cost_per_acquisition=pl.when(pl.col("acquired_count") > 0).then(
                 pl.col("spent_amount").cast(pl.Float64) / pl.col("acquired_count")
-            )
+            ),
         )
         .select(list(CampaignAcquisitions.columns()))
     )
@@ -85,15 +111,29 @@ class CustomerValue(
     costed_amount = Money(description="Sold lines, less returned ones, of products whose cost is known")
     cost_amount = Money(description="Cost of those goods")
     margin_amount = Money(nullable=True, description="Costed less cost; null where no cost is known")
-    margin_rate = Float(nullable=True)
-    costed_share = Float(nullable=True, description="Costed over net: how much of the spending the margin speaks of")
-    acquisition_campaign_id = String(nullable=True, description="Campaign of the first touch, if it came before buying")
+    margin_rate = Float(
+        nullable=True, description="margin_amount / costed_amount; null where no costed goods are kept, or at no price"
+    )
+    costed_share = Float(
+        nullable=True,
+        min=0,
+        max=1,
+        description="Of what was sold, before returns, how much is of products whose cost is known: what the margin"
+        " speaks of",
+    )
+    acquisition_campaign_id = String(
+        nullable=True, description="As gold.campaign_acquisitions counts: first purchase soon after answering it"
+    )
     acquisition_cost = Float(nullable=True, description="Spending of that campaign over the customers it brought")
-    profit = Float(nullable=True, description="Margin less acquisition cost; null where no cost is known")
+    contribution_margin = Float(
+        nullable=True,
+        description="Margin less acquisition cost; null where no cost of goods, or none of the campaign, is known",
+    )
 
 
 @builds(
     CustomerValue,
+    rules="enrichment",
     reads={
         **ACQUIRING,
         "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount", "unconverted_order_count"),  # noqa: E501
@@ -110,6 +150,7 @@ def customer_value(
     silver_messages: pl.LazyFrame,
     gold_campaign_acquisitions: pl.LazyFrame,
     as_of: date,
+    params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """Every person with a purchase strictly before ``as_of``."""
     past = silver_subject_days.filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of)
@@ -121,34 +162,41 @@ def customer_value(
         )
         .filter(pl.col("first_purchase_on").is_not_null())
     )
-    touched = _first_touches(silver_sessions, silver_messages, silver_subject_days, as_of)
+    touched = _first_touches(
+        silver_sessions, silver_messages, silver_subject_days, as_of, params.engagement.lookback_days
+    )
     costs = gold_campaign_acquisitions.select("campaign_id", acquisition_cost="cost_per_acquisition")
-    margin, net = pl.col("margin_amount").cast(pl.Float64), pl.col("net_amount").cast(pl.Float64)
+    margin, costed = pl.col("margin_amount").cast(pl.Float64), pl.col("costed_amount").cast(pl.Float64)
+    # Receipts without lines are spending too, and lines may come to more than a receipt that has a discount.
+    sold = pl.max_horizontal(pl.col("gross_amount").cast(pl.Float64), pl.col("sold__").fill_null(0.0))
+    of_goods, no_campaign = pl.col("costed_sold__").fill_null(0.0), pl.col("campaign_id").is_null()
     return (
         spending.join(
             _costed(silver_transaction_items, silver_products, silver_reporting_rates, as_of),
             on="person_id",
             how="left",
         )
-        .join(touched, on="person_id", how="left")
+        .join(touched.drop("bought_on"), on="person_id", how="left")
         .join(costs, on="campaign_id", how="left")
         .with_columns(pl.col("costed_amount", "cost_amount").fill_null(0), as_of=pl.lit(as_of))
         .with_columns(
             margin_amount=pl.when(pl.col("costed_line_count") > 0).then(pl.col("costed_amount") - pl.col("cost_amount"))
         )
         .with_columns(
-            margin_rate=pl.when(pl.col("costed_amount") > 0).then(margin / pl.col("costed_amount").cast(pl.Float64)),
-            costed_share=pl.when(net > 0).then(pl.col("costed_amount").cast(pl.Float64) / net),
+            margin_rate=pl.when((costed > 0) & (pl.col("kept__") > 0)).then(margin / costed),
+            costed_share=pl.when(sold > 0).then((of_goods / sold).clip(0, 1)),
             acquisition_campaign_id="campaign_id",
-            profit=margin - pl.col("acquisition_cost").fill_null(0.0),
+            contribution_margin=margin - pl.when(no_campaign).then(0.0).otherwise("acquisition_cost"),
         )
         .select(list(CustomerValue.columns()))
     )
 
 
-def _first_touches(sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """``person_id``, ``campaign_id`` of buyers: the earliest visit or message of a campaign, no later than the day of
-    the first purchase; of equally early ones the first by name.
+def _first_touches(
+    sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.LazyFrame, as_of: date, lookback_days: int
+) -> pl.LazyFrame:
+    """``person_id``, ``campaign_id``, ``bought_on`` of buyers: the earliest visit from a campaign or click on its
+    message, in the days before the first purchase or on its day; of equally early ones the first by name.
     """
     buyers = (
         days.filter(pl.col("person_id").is_not_null(), pl.col("order_count") > 0, pl.col("on") < as_of)
@@ -156,37 +204,40 @@ def _first_touches(sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.Lazy
         .agg(bought_on=pl.col("on").min())
     )
     visits = sessions.select("person_id", "campaign_id", at="started_at")
-    touches = pl.concat([visits, messages.select("person_id", "campaign_id", at="first_at")])
+    touches = pl.concat([visits, messages.select("person_id", "campaign_id", at="clicked_at")])
+    bought_on = pl.col("bought_on")
     early = touches.drop_nulls(["person_id", "campaign_id", "at"]).join(buyers, on="person_id")
     return (
-        early.filter(pl.col("at").dt.date() <= pl.col("bought_on"))
+        early.filter(pl.col("at").dt.date().is_between(bought_on - timedelta(days=lookback_days), bought_on))
         .sort("person_id", "at", "campaign_id")
         .group_by("person_id", maintain_order=True)
-        .agg(pl.col("campaign_id").first())
+        .agg(pl.col("campaign_id", "bought_on").first())
     )
 
 
 def _costed(items: pl.LazyFrame, products: pl.LazyFrame, rates: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Lines of products with a known cost, by person; what comes back takes its cost back. A cost, or a line, in a
-    currency without a rate that day is not known.
+    """Lines by person: those of products with a known cost, where what comes back takes its cost back, and what was
+    sold in all. A cost, or a line, in a currency without a rate that day is not known.
     """
     known = products.filter(pl.col("cost").is_not_null()).select("product_id", "cost", cost_currency="currency")
     sold, back = pl.col("gross_amount") != 0, pl.col("return_amount") != 0
     units = pl.when(sold).then(pl.col("quantity").abs()).when(back).then(-pl.col("quantity").abs()).otherwise(0)
     past = items.filter(
         pl.col("person_id").is_not_null(), pl.col("occurred_on") < as_of, ~pl.col("is_unconverted").fill_null(False)
-    ).join(known, on="product_id")
+    ).join(known, on="product_id", how="left")
     cost = converted(pl.col("cost"), pl.col("cost_rate"))
+    has_cost, gross = pl.col("cost").is_not_null(), pl.col("gross_amount")
+    of_goods = (pl.col("cost").cast(pl.Decimal(18, 2)) * units.cast(pl.Decimal(18, 0))).filter(has_cost).sum()
     return (
         with_rate(past, rates, currency="cost_currency", on="occurred_on", into="cost_rate")
         .with_columns(cost=cost)
-        .filter(pl.col("cost").is_not_null())
         .group_by("person_id")
         .agg(
-            costed_amount=(pl.col("gross_amount") - pl.col("return_amount")).sum(),
-            cost_amount=(pl.col("cost").cast(pl.Decimal(18, 2)) * units.cast(pl.Decimal(18, 0)))
-            .sum()
-            .cast(pl.Decimal(12, 2)),
-            costed_line_count=pl.len(),
+            costed_amount=(gross - pl.col("return_amount")).filter(has_cost).sum(),
+            cost_amount=of_goods.cast(pl.Decimal(12, 2)),
+            costed_line_count=has_cost.sum(),
+            kept__=units.filter(has_cost).sum(),
+            costed_sold__=gross.filter(has_cost, gross > 0).sum().cast(pl.Float64),
+            sold__=gross.filter(gross > 0).sum().cast(pl.Float64),
         )
     )

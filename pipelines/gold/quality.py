@@ -7,6 +7,7 @@ from datetime import date
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
 from customer360.pipelines.rules import ValidationRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Table, personal
@@ -169,7 +170,7 @@ def customer_quality(
         gold_record_quality.filter(pl.col("person_id").is_not_null())
         .sort("record_id")
         .group_by("person_id")
-        .agg(pl.col("accuracy_score").mean(), pl.col("timeliness_score").max())
+        .agg(sums.mean(pl.col("accuracy_score")), pl.col("timeliness_score").max())
     )
     worth = [
         pl.when(_is_missing(a, params)).then(pl.lit(w)).otherwise(0.0) for a, w in params.customers.attributes.items()

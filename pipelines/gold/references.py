@@ -5,102 +5,180 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.platform.graph import builds
-from customer360.platform.tables import Float, Integer, String, Table
+from customer360.platform.tables import Boolean, Float, Integer, String, Table
+
+# Parents: the column that children name them by, and whether it is known within a source system alone.
+PARENTS = {
+    "silver.agents": ("agent_id", True),
+    "silver.campaigns": ("campaign_id", False),
+    "silver.customer_records": ("customer_id", True),
+    "silver.loyalty_ledger": ("entry_id", True),
+    "silver.online_orders": ("online_order_id", True),
+    "silver.products": ("product_id", False),
+    "silver.service_tickets": ("ticket_id", True),
+    "silver.stores": ("store_id", False),
+    "silver.transactions": ("transaction_id", True),
+    "silver.vendors": ("vendor_id", True),
+}
+NAMED = {key: parent for parent, (key, _) in PARENTS.items()}  # parent by the usual name of a foreign key
+OTHERWISE = {"location_id": "silver.stores", "preferred_store_id": "silver.stores",
+             "reopens_ticket_id": "silver.service_tickets", "reverses_entry_id": "silver.loyalty_ledger"}  # fmt: skip
+# Children and their foreign keys.
+CHILDREN: dict[str, tuple[str, ...]] = {
+    "silver.campaign_aliases": ("campaign_id",),
+    "silver.campaign_audiences": ("customer_id", "campaign_id"),
+    "silver.customer_changes": ("customer_id",),
+    "silver.customer_records": ("preferred_store_id",),
+    "silver.device_observations": ("customer_id",),
+    "silver.events": ("customer_id", "product_id"),
+    "silver.exposures": ("customer_id", "product_id"),
+    "silver.external_profiles": ("customer_id",),
+    "silver.external_sentiment": ("customer_id",),
+    "silver.impressions": ("customer_id", "product_id", "store_id"),
+    "silver.list_prices": ("product_id",),
+    "silver.loyalty_ledger": ("customer_id", "reverses_entry_id"),
+    "silver.loyalty_tier_changes": ("customer_id",),
+    "silver.online_orders": ("customer_id",),
+    "silver.payment_events": ("transaction_id",),
+    "silver.preferences": ("customer_id",),
+    "silver.product_codes": ("product_id",),
+    "silver.purchase_orders": ("vendor_id", "product_id"),
+    "silver.reviews": ("customer_id", "product_id", "store_id"),
+    "silver.service_contacts": ("customer_id", "ticket_id", "agent_id"),
+    "silver.service_tickets": ("customer_id", "agent_id"),
+    "silver.social_posts": ("customer_id",),
+    "silver.stock": ("product_id", "store_id"),
+    "silver.stock_days": ("product_id",),
+    "silver.stock_levels": ("product_id", "store_id"),
+    "silver.store_visits": ("customer_id", "store_id"),
+    "silver.survey_answers": ("customer_id", "transaction_id", "ticket_id"),
+    "silver.ticket_chains": ("reopens_ticket_id",),
+    "silver.touches": ("customer_id", "campaign_id"),
+    "silver.touchpoint_records": ("customer_id", "campaign_id", "location_id"),
+    "silver.tracker_sessions": ("customer_id", "campaign_id"),
+    "silver.transaction_items": ("product_id",),
+    "silver.transactions": ("customer_id", "store_id", "online_order_id"),
+}
+# What pays for, or asks about, what another system has.
+OF_ANY_SYSTEM = {("silver.payment_events", "transaction_id"), ("silver.survey_answers", "transaction_id"),
+                 ("silver.survey_answers", "ticket_id")}  # fmt: skip
+# Parents that are looked for when the row is built, within its source system or not (a warehouse receives what another
+# system ordered); the verdict, is_orphan, is only counted here.
+JUDGED = {
+    "silver.transaction_items": ("transaction_id", "silver.transactions", True),
+    "silver.deliveries": ("purchase_order_id", "silver.purchase_orders", False),
+}
 
 
 class ReferenceCounts(Table, table="gold.reference_counts", sort_by=("child", "foreign_key")):
     """One row per foreign key between source tables: rows, rows without a reference, rows whose parent is missing."""
 
     child = String(primary_key=True, description="Silver table of the referring rows")
-    foreign_key = String(primary_key=True)
+    foreign_key = String(primary_key=True, description="Column of the child")
     parent = String()
+    parent_key = String(description="Column of the parent")
+    is_within_system = Boolean(description="A key is that of one source system, and looked for there")
     row_count = Integer()
     null_count = Integer(description="Rows that refer to nothing, as the source allows")
     orphan_count = Integer(description="Rows that refer to a parent that was not delivered")
     orphan_rate = Float(nullable=True, description="Share of the rows that refer; null where none does")
 
 
-@builds(
-    ReferenceCounts,
-    reads={
-        "silver.transactions": ("source_system", "customer_id", "store_id", "online_order_id"),
-        "silver.transaction_items": ("is_orphan", "product_id"),
-        "silver.events": ("source_system", "customer_id", "product_id"),
-        "silver.tracker_sessions": ("source_system", "customer_id", "campaign_id"),
-        "silver.touches": ("source_system", "customer_id", "campaign_id"),
-        "silver.preferences": ("source_system", "customer_id"),
-        "silver.service_contacts": ("source_system", "customer_id", "ticket_id", "agent_id"),
-        "silver.service_tickets": ("source_system", "customer_id", "ticket_id", "agent_id"),
-        "silver.external_profiles": ("source_system", "customer_id"),
-        "silver.external_sentiment": ("source_system", "customer_id"),
-        "silver.customer_records": ("source_system", "customer_id"),
-        "silver.products": ("product_id",),
-        "silver.stores": ("store_id",),
-        "silver.campaigns": ("campaign_id",),
-        "silver.agents": ("source_system", "agent_id"),
-        "silver.online_orders": ("source_system", "online_order_id", "customer_id"),
-    },
-)
+def _is_within(child: str, key: str) -> bool:
+    """Whether the parent is looked for in the source system of the row."""
+    return PARENTS[OTHERWISE.get(key) or NAMED[key]][1] and (child, key) not in OF_ANY_SYSTEM
+
+
+def _columns() -> dict[str, tuple[str, ...]]:
+    """The columns that are read of each table."""
+    read: dict[str, set[str]] = {parent: {key} for parent, (key, _) in PARENTS.items()}
+    for child, keys in CHILDREN.items():
+        read.setdefault(child, set()).update(keys)
+    for child, keys in CHILDREN.items():
+        for key in keys:
+            parent = OTHERWISE.get(key) or NAMED[key]
+            if _is_within(child, key):
+                read[child].add("source_system")
+                read[parent].add("source_system")
+    for child, (key, _, _) in JUDGED.items():
+        read.setdefault(child, set()).update((key, "is_orphan"))
+    return {table: tuple(sorted(columns)) for table, columns in read.items()}
+
+
+@builds(ReferenceCounts, reads=_columns())
 def reference_counts(
-    silver_transactions: pl.LazyFrame,
-    silver_transaction_items: pl.LazyFrame,
+    silver_agents: pl.LazyFrame,
+    silver_campaign_aliases: pl.LazyFrame,
+    silver_campaign_audiences: pl.LazyFrame,
+    silver_campaigns: pl.LazyFrame,
+    silver_customer_changes: pl.LazyFrame,
+    silver_customer_records: pl.LazyFrame,
+    silver_deliveries: pl.LazyFrame,
+    silver_device_observations: pl.LazyFrame,
     silver_events: pl.LazyFrame,
-    silver_tracker_sessions: pl.LazyFrame,
-    silver_touches: pl.LazyFrame,
-    silver_preferences: pl.LazyFrame,
-    silver_service_contacts: pl.LazyFrame,
-    silver_service_tickets: pl.LazyFrame,
+    silver_exposures: pl.LazyFrame,
     silver_external_profiles: pl.LazyFrame,
     silver_external_sentiment: pl.LazyFrame,
-    silver_customer_records: pl.LazyFrame,
-    silver_products: pl.LazyFrame,
-    silver_stores: pl.LazyFrame,
-    silver_campaigns: pl.LazyFrame,
-    silver_agents: pl.LazyFrame,
+    silver_impressions: pl.LazyFrame,
+    silver_list_prices: pl.LazyFrame,
+    silver_loyalty_ledger: pl.LazyFrame,
+    silver_loyalty_tier_changes: pl.LazyFrame,
     silver_online_orders: pl.LazyFrame,
+    silver_payment_events: pl.LazyFrame,
+    silver_preferences: pl.LazyFrame,
+    silver_product_codes: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    silver_purchase_orders: pl.LazyFrame,
+    silver_reviews: pl.LazyFrame,
+    silver_service_contacts: pl.LazyFrame,
+    silver_service_tickets: pl.LazyFrame,
+    silver_social_posts: pl.LazyFrame,
+    silver_stock: pl.LazyFrame,
+    silver_stock_days: pl.LazyFrame,
+    silver_stock_levels: pl.LazyFrame,
+    silver_store_visits: pl.LazyFrame,
+    silver_stores: pl.LazyFrame,
+    silver_survey_answers: pl.LazyFrame,
+    silver_ticket_chains: pl.LazyFrame,
+    silver_touches: pl.LazyFrame,
+    silver_touchpoint_records: pl.LazyFrame,
+    silver_tracker_sessions: pl.LazyFrame,
+    silver_transaction_items: pl.LazyFrame,
+    silver_transactions: pl.LazyFrame,
+    silver_vendors: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """Every relation of the specification's diagram that a row states by a key, and those of its column remarks."""
-    customers = ("silver.customer_records", silver_customer_records, ("source_system", "customer_id"))
-    products = ("silver.products", silver_products, ("product_id",))
-    campaigns = ("silver.campaigns", silver_campaigns, ("campaign_id",))
-    agents = ("silver.agents", silver_agents, ("source_system", "agent_id"))
-    tickets = ("silver.service_tickets", silver_service_tickets, ("source_system", "ticket_id"))
-    orders = ("silver.online_orders", silver_online_orders, ("source_system", "online_order_id"))
-    stores = ("silver.stores", silver_stores, ("store_id",))
-    relations = {
-        "silver.transactions": (silver_transactions, (customers, stores, orders)),
-        "silver.transaction_items": (silver_transaction_items, (products,)),
-        "silver.events": (silver_events, (customers, products)),
-        "silver.tracker_sessions": (silver_tracker_sessions, (customers, campaigns)),
-        "silver.touches": (silver_touches, (customers, campaigns)),
-        "silver.preferences": (silver_preferences, (customers,)),
-        "silver.service_contacts": (silver_service_contacts, (customers, tickets, agents)),
-        "silver.service_tickets": (silver_service_tickets, (customers, agents)),
-        "silver.external_profiles": (silver_external_profiles, (customers,)),
-        "silver.external_sentiment": (silver_external_sentiment, (customers,)),
-        "silver.online_orders": (silver_online_orders, (customers,)),
-    }
-    counted = [_counted(child, rows, *parent) for child, (rows, parents) in relations.items() for parent in parents]
-    # The header of a line is looked for when the line is built; its verdict is only counted here.
-    lines = silver_transaction_items.select("is_orphan", is_null=pl.lit(False), rows=pl.lit(1, pl.Int64))
-    return pl.concat([*counted, _summed("silver.transaction_items", "silver.transactions", "transaction_id", lines)])
+    """Every relation that a row states by a key: of the specification's diagram, its remarks, and other feeds."""
+    frames = {name.replace("_", ".", 1): frame for name, frame in locals().items()}
+    counted = [_counted(frames, child, key) for child, keys in CHILDREN.items() for key in keys]
+    judged = [
+        _summed(
+            (child, key, parent, key, is_within),
+            frames[child].select("is_orphan", is_null=pl.col(key).is_null(), rows=pl.lit(1, pl.Int64)),
+        )
+        for child, (key, parent, is_within) in JUDGED.items()
+    ]
+    return pl.concat([*counted, *judged])
 
 
-def _counted(child: str, rows: pl.LazyFrame, parent: str, parents: pl.LazyFrame, key: tuple[str, ...]) -> pl.LazyFrame:
+def _counted(frames: dict[str, pl.LazyFrame], child: str, key: str) -> pl.LazyFrame:
     """Distinct keys are looked up, not rows: events name few customers many times."""
-    found = parents.select(key).unique().with_columns(is_found=pl.lit(True))
-    named = rows.group_by(key).agg(rows=pl.len().cast(pl.Int64)).join(found, on=list(key), how="left")
-    missing = pl.col(key[-1]).is_not_null() & pl.col("is_found").is_null()
-    return _summed(child, parent, key[-1], named.select("rows", is_null=pl.col(key[-1]).is_null(), is_orphan=missing))
+    parent = OTHERWISE.get(key) or NAMED[key]
+    parent_key, is_within = PARENTS[parent][0], _is_within(child, key)
+    system = ["source_system"] if is_within else []
+    found = frames[parent].select(*system, pl.col(parent_key).alias(key)).unique().with_columns(is_found=pl.lit(True))
+    own = [*system, key]
+    named = frames[child].group_by(own).agg(rows=pl.len().cast(pl.Int64)).join(found, on=own, how="left")
+    missing = pl.col(key).is_not_null() & pl.col("is_found").is_null()
+    judged = named.select("rows", is_null=pl.col(key).is_null(), is_orphan=missing)
+    return _summed((child, key, parent, parent_key, is_within), judged)
 
 
-def _summed(child: str, parent: str, key: str, judged: pl.LazyFrame) -> pl.LazyFrame:
+def _summed(relation: tuple[str, str, str, str, bool], judged: pl.LazyFrame) -> pl.LazyFrame:
     rows = pl.col("rows")
     nulls, orphans = rows.filter("is_null").sum(), rows.filter("is_orphan").sum()
+    names = ("child", "foreign_key", "parent", "parent_key", "is_within_system")
     return judged.select(
-        child=pl.lit(child),
-        foreign_key=pl.lit(key),
-        parent=pl.lit(parent),
+        **{name: pl.lit(said) for name, said in zip(names, relation, strict=True)},
         row_count=rows.sum(),
         null_count=nulls,
         orphan_count=orphans,

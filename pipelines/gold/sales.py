@@ -35,10 +35,12 @@ class PurchaseProfiles(
     category_count = Integer(description="Different product categories bought")
     channel_count = Integer(description="Different channels bought through")
     store_count = Integer(description="Different stores bought in")
-    value_segment = String()
-    lifetime_value_rule = Float()
+    value_segment = String(nullable=True, description="Of gold.customer_360; null where that says none")
+    lifetime_value_rule = Float(nullable=True, description="Of gold.customer_360; null where that says none")
     is_recent_customer = Boolean()
-    is_high_value_customer = Boolean(description="Lifetime value by rule above the floor")
+    is_high_value_customer = Boolean(
+        nullable=True, description="Lifetime value by rule above the floor; null without lifetime_value_rule"
+    )
     is_frequent_customer = Boolean()
 
 

@@ -6,9 +6,11 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
 from customer360.pipelines.rules import EnrichmentRules
+from customer360.pipelines.vocabulary import JOURNEY_STAGES
 from customer360.platform.graph import builds
-from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp
+from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Table, Timestamp
 
 
 class EngagementBounds(Table, table="gold.engagement_bounds", partition_by=("as_of",)):
@@ -33,7 +35,7 @@ def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: E
     scores = (
         silver_session_facts.filter(_known_before(as_of), pl.col("started_on") >= as_of - timedelta(rules.top_engagement_days))  # noqa: E501
         .group_by("person_id")
-        .agg(pl.col("engagement_score").mean())
+        .agg(sums.mean(pl.col("engagement_score")))
     )  # fmt: skip
     return scores.select(
         as_of=pl.lit(as_of),
@@ -67,6 +69,8 @@ class VisitProfiles(
     intent_count = Integer(description="Different intents")
     usual_device_type = String(description="Of most visits; the first by name of equals")
     usual_channel_type = String()
+    journey_stages = List(String(), description="Different stages of all visits, in order of their first")
+    channel_types = List(String(), description="Different channels, in order of their first")
     furthest_stage = String(description="Furthest journey stage of any visit")
     is_active_user = Boolean()
     is_frequent_user = Boolean()
@@ -88,8 +92,8 @@ def visit_profiles(
         page_view_count=pl.col("page_view_count").sum(),
         seconds_on_site=pl.col("duration_seconds").sum(),
         conversion_count=pl.col("conversion_count").sum(),
-        mean_engagement_score=pl.col("engagement_score").mean(),
-        recent_engagement_score=pl.col("engagement_score").filter(recent).mean(),
+        mean_engagement_score=sums.mean(pl.col("engagement_score")),
+        recent_engagement_score=sums.mean(pl.col("engagement_score").filter(recent)),
         first_session_at=pl.col("started_at").min(),
         last_session_at=pl.col("started_at").max(),
         recency_days=(pl.lit(as_of) - pl.col("started_on").max()).dt.total_days(),
@@ -97,6 +101,8 @@ def visit_profiles(
         intent_count=pl.col("intent").n_unique().cast(pl.Int64),
         usual_device_type=pl.col("device_type").mode().sort().first(),
         usual_channel_type=pl.col("channel_type").mode().sort().first(),
+        journey_stages=pl.col("journey_stage").unique(maintain_order=True),
+        channel_types=pl.col("channel_type").unique(maintain_order=True),
         furthest=pl.col("journey_stage").replace_strict(STAGE_RANKS, return_dtype=pl.Int64).max(),
         is_mobile_user=pl.col("is_mobile").last(),
     )
@@ -111,7 +117,7 @@ def visit_profiles(
     ).select(list(VisitProfiles.columns()))  # fmt: skip
 
 
-STAGE_RANKS = {"DISCOVERY": 0, "AWARENESS": 1, "EVALUATION": 2, "CONSIDERATION": 3, "CONVERSION": 4}
+STAGE_RANKS = {stage: rank for rank, stage in enumerate(JOURNEY_STAGES)}
 
 
 def _known_before(as_of: date) -> pl.Expr:

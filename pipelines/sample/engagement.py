@@ -72,6 +72,17 @@ def campaign_rows(world: World) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def alias_rows(world: World) -> pl.DataFrame:
+    """CAMPAIGN_ALIASES: what the mailer and links call each campaign."""
+    rows = plan(world).select("number")
+    name = pl.format("{}-{}", words(rows["number"] % len(THEMES), THEMES).str.to_lowercase(), pl.col("number") + 1)
+    parts = [
+        rows.select(PLATFORM=pl.lit(platform), ALIAS=pl.format(form, name), CAMPAIGN_ID=_campaign_id("number", world))
+        for platform, form in (("MAILER", "newsletter {}"), ("UTM", "{}_members"))
+    ]
+    return pl.concat(parts)
+
+
 def _agreed(world: World) -> pl.DataFrame:
     """Members by channel that they agreed to: person, customer_id, registered, channel. Push needs no answer."""
     members = world.accounts.filter(source_system="CRM")

@@ -11,8 +11,13 @@ import polars as pl
 from customer360.pipelines.sample.catalog import CATEGORIES
 from customer360.pipelines.sample.engagement import campaign_truth
 from customer360.pipelines.sample.external import profile_truth
+from customer360.pipelines.sample.impressions import effect_truth
+from customer360.pipelines.sample.loyalty import loyalty_truth
+from customer360.pipelines.sample.market import market_truth
+from customer360.pipelines.sample.payments import fraud_truth
 from customer360.pipelines.sample.records import NEVER
 from customer360.pipelines.sample.service import service_truth
+from customer360.pipelines.sample.supply import vendor_truth
 from customer360.pipelines.sample.visits import CHURN_HOUR
 from customer360.pipelines.sample.world import World
 
@@ -92,4 +97,9 @@ TRUTHS: dict[str, Callable[[World], pl.DataFrame]] = {
     "campaigns": campaign_truth,
     "service": service_truth,
     "profiles": profile_truth,
+    "fraudsters": fraud_truth,
+    "vendors": vendor_truth,
+    "loyalty": loyalty_truth,
+    "competitor_products": market_truth,
+    "context_effects": effect_truth,
 }

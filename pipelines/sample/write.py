@@ -21,7 +21,24 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from customer360.pipelines.sample import behavior, engagement, experiments, external, service, truth
+from customer360.pipelines.sample import (
+    assortment,
+    behavior,
+    engagement,
+    experiments,
+    external,
+    impressions,
+    location,
+    loyalty,
+    market,
+    payments,
+    service,
+    supply,
+    touchpoints,
+    traffic,
+    truth,
+    voice,
+)
 from customer360.pipelines.sample.base import MANIFEST, Base, write_base
 from customer360.pipelines.sample.dirt import ROW_KINDS, STANDARD, Dirt, Soiler, Spoils, damage_frame, damage_lines
 from customer360.pipelines.sample.orders import orders_by_month
@@ -180,13 +197,26 @@ FEEDS: tuple[Feed, ...] = (
     Feed("erp/products", "parquet", _single("products", lambda world: world.products)),
     Feed("erp/stores", "csv", _single("stores", lambda world: world.stores)),
     Feed("erp/inventory", "csv", _single("inventory", _stock)),
+    Feed("geo/areas", "csv", _single("areas", location.area_rows)),
+    Feed("stores/visits", "jsonl.gz", _single("visits", location.visit_rows)),
+    Feed("supply/vendors", "csv", _single("vendors", supply.vendor_rows)),
+    Feed("supply/purchase_orders", "csv", _single("purchase_orders", supply.order_rows)),
+    Feed("supply/deliveries", "csv", _single("deliveries", supply.delivery_rows)),
+    Feed("supply/stock_days", "parquet", _single("stock_days", supply.stock_rows)),
+    Feed("erp/product_codes", "csv", _single("codes", assortment.code_rows)),
+    Feed("erp/prices", "csv", _single("prices", assortment.price_rows)),
+    Feed("erp/stock_levels", "parquet", _single("levels", assortment.stock_rows)),
     Feed("pos/transactions", "csv", _transactions(online=False), _WRONG_SALES, "month"),
     Feed("shop/transactions", "jsonl.gz", _transactions(online=True), _WRONG_SALES, "month"),
     Feed("pos/transaction_items", "csv", _items(online=False), _WRONG_ITEMS, "month"),
     Feed("shop/transaction_items", "parquet", _items(online=True), _WRONG_TYPED_ITEMS, "month"),
+    Feed("pos/payments", "csv", lambda world: iter(payments.payments_by_month(world, online=False)), cut="month"),
+    Feed("shop/payments", "jsonl.gz", lambda world: iter(payments.payments_by_month(world, online=True)), cut="month"),
     Feed("shop/orders", "parquet", lambda world: iter(orders_by_month(world)), cut="month"),
     Feed("shop/exposures", "jsonl.gz", _single("exposures", experiments.exposure_rows)),
+    Feed("shop/impressions", "parquet", _single("impressions", impressions.impression_rows)),
     Feed("crm/campaigns", "csv", _single("campaigns", engagement.campaign_rows)),
+    Feed("crm/campaign_aliases", "csv", _single("aliases", engagement.alias_rows)),
     Feed("crm/campaign_audiences", "parquet", _single("audiences", engagement.audience_rows)),
     Feed(
         "crm/engagement", "jsonl.gz", lambda world: iter(engagement.messages_by_month(world)), _WRONG_MESSAGES, "month"
@@ -194,9 +224,20 @@ FEEDS: tuple[Feed, ...] = (
     Feed("support/agents", "csv", _single("agents", service.agent_rows)),
     Feed("support/tickets", "parquet", _single("tickets", service.ticket_rows)),
     Feed("support/interactions", "csv", _single("interactions", service.interaction_rows), _WRONG_CONTACTS),
+    Feed("crm/loyalty_ledger", "parquet", _single("ledger", loyalty.ledger_rows)),
+    Feed("crm/loyalty_tiers", "csv", _single("tiers", loyalty.tier_rows)),
+    Feed("stores/touchpoints", "jsonl.gz", _single("touchpoints", touchpoints.touchpoint_rows)),
+    Feed("voice/reviews", "jsonl.gz", _single("reviews", voice.review_rows)),
+    Feed("voice/posts", "jsonl.gz", _single("posts", voice.post_rows)),
+    Feed("voice/surveys", "csv", _single("surveys", voice.survey_rows)),
     Feed("external/profiles", "jsonl.gz", _single("profiles", external.profile_rows), _WRONG_PROFILES),
     Feed("external/sentiment", "csv", _single("sentiment", external.sentiment_rows)),
+    Feed("market/weather", "csv", _single("weather", market.weather_rows)),
+    Feed("market/indicators", "csv", _single("indicators", market.indicator_rows)),
+    Feed("market/competitor_prices", "csv", _single("prices", market.competitor_rows)),
     Feed("web/sessions", "parquet", _sessions, cut="month"),
+    Feed("web/devices", "parquet", _single("devices", traffic.observation_rows)),
+    Feed("web/machines", "jsonl.gz", _single("machines", traffic.machine_rows)),
     Feed("web/events", "jsonl.gz", _events, _WRONG_EVENTS, "window"),
 )
 

@@ -7,9 +7,20 @@ from datetime import timedelta
 
 import polars as pl
 
-from customer360.pipelines.rules import EnrichmentRules, SessionRules, ValidationRules
+from customer360.pipelines import agents
+from customer360.pipelines.rules import EnrichmentRules, SessionRules, StandardizationRules, ValidationRules
+from customer360.pipelines.sessions import (
+    ODD_EVENTS,
+    PAGE_EVENTS,
+    VISIT,
+    automated,
+    campaign_id,
+    odd_event,
+    traffic_source,
+    with_sessions,
+)
 from customer360.pipelines.subjects import Owner
-from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, Activity, is_sensible
+from customer360.pipelines.vocabulary import JOURNEY_STAGES, Activity, is_sensible
 from customer360.platform.graph import builds
 from customer360.platform.tables import (
     LANDED,
@@ -17,6 +28,7 @@ from customer360.platform.tables import (
     Date,
     Float,
     Integer,
+    List,
     Money,
     OneOf,
     String,
@@ -95,42 +107,42 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
         nullable=True,
         description="By user agent and the tracker's word; tablets first, as their agents name a mobile, too",
     )
-    browser = String(nullable=True)
-    operating_system = String(nullable=True)
+    browser = String(nullable=True, description="The tracker's word, else the family that the user agent names")
+    operating_system = String(nullable=True, description="As browser")
     country = String(nullable=True)
     city = String(nullable=True)
     referrer_host = String(nullable=True)
-
-
-# Words of user agents. An Android device that does not say Mobile is a tablet; an iPad may call itself a Macintosh,
-# then only the tracker knows better.
-TABLET_AGENT, MOBILE_AGENT = r"\b(?:iPad|Tablet|PlayBook|Kindle|Silk)\b", r"\b(?:iPhone|iPod|Mobile|Windows Phone)\b"
-DESKTOP_AGENT = r"\b(?:Windows NT|Macintosh|X11|CrOS)\b"
-
-
-def device_type(agent: pl.Expr, declared: pl.Expr) -> pl.Expr:
-    """DESKTOP, MOBILE or TABLET from user agent and tracker; tablet wins, null where both are silent."""
-    android_tablet = agent.str.contains(r"\bAndroid\b") & ~agent.str.contains(r"\bMobile\b")
-    tablet = agent.str.contains(TABLET_AGENT) | android_tablet | (declared == "TABLET")
-    return (
-        pl.when(tablet).then(pl.lit("TABLET"))
-        .when(agent.str.contains(MOBILE_AGENT)).then(pl.lit("MOBILE"))
-        .when(declared.is_null() & agent.str.contains(DESKTOP_AGENT)).then(pl.lit("DESKTOP"))
-        .otherwise(declared)
-    )  # fmt: skip
+    set_apart = OneOf(
+        *ODD_EVENTS,
+        nullable=True,
+        description="Why it counts nowhere. DECLARED_BOT: its agent says that it is a machine; IMPOSSIBLE_DURATION:"
+        " longer on one page than the rule file's traffic.longest_seconds_on_page; null: it counts",
+    )
 
 
 EVENT_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=pl.lit("e:") + pl.col("event_id"))
 
 
-@builds(Events, follows=EVENT_OWNER.of, reached=EVENT_OWNER.reached)
-def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
-    """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one
-    person.
+@builds(Events, rules="standardization", follows=EVENT_OWNER.of, reached=EVENT_OWNER.reached)
+def events(
+    bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame, params: StandardizationRules
+) -> pl.LazyFrame:
+    """Silver names, user agent and the referrer's host parsed, and the subject: anonymous visitors stay so many
+    visitors, not one person.
     """
-    same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",  # noqa: E501
-            "browser", "operating_system")  # fmt: skip
-    facts = bronze_events.select(
+    same = (
+        "event_id",
+        "customer_id",
+        "visitor_id",
+        "event_type",
+        "page_url",
+        "product_id",
+        "search_query",
+        "scroll_depth",
+    )
+    agent = pl.col("agent__")
+    parsed = bronze_events.with_columns(agent__=agents.parsed(pl.col("USER_AGENT")))
+    facts = parsed.select(
         *(pl.col(c.upper()).alias(c) for c in same),
         source_system="_source_system",
         tracker_session_id="SESSION_ID",
@@ -138,12 +150,15 @@ def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> 
         occurred_on=pl.col("EVENT_DATE").dt.date(),
         category="CATEGORY_VIEWED",
         seconds_on_page="TIME_ON_PAGE",
-        device_type=device_type(pl.col("USER_AGENT"), pl.col("DEVICE_TYPE")),
+        device_type=agents.device_type(pl.col("USER_AGENT"), pl.col("DEVICE_TYPE")),
+        browser=pl.coalesce("BROWSER", agent.struct.field("browser")),
+        operating_system=pl.coalesce("OPERATING_SYSTEM", agent.struct.field("operating_system")),
         country="LOCATION_COUNTRY",
         city="LOCATION_CITY",
         referrer_host=pl.col("REFERRER_URL")
         .str.extract(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#:]+)")
         .str.to_lowercase(),
+        set_apart=odd_event(agent, params.traffic),
     )
     return EVENT_OWNER.of(facts, silver_identity_links)
 
@@ -218,23 +233,19 @@ class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("start
     purchase_count = Integer()
     device_type = String(nullable=True)
     landing_referrer_host = String(nullable=True)
-    traffic_source = String(nullable=True, description="From the tracker's own session, where given")
-    campaign_id = String(nullable=True)
+    traffic_source = String(nullable=True, description="Of the tracker's own session, else by the URL it began with")
+    campaign_id = String(nullable=True, description="As traffic_source")
+    actions = List(String(), description="Different types of its events, in order of their first")
     bounce_rate = Float(nullable=True, description="From the tracker's own session, where given")
 
 
-PAGE_EVENTS = ("PAGE_VIEW", "CATEGORY_VIEW", "PRODUCT_VIEW")
-
-
-@builds(Sessions)
-def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame) -> pl.LazyFrame:
-    """Visits: the tracker's session id where there is one, else a gap of silence ends a visit."""
-    ordered = silver_events.sort("subject_id", "occurred_at", "event_id")
-    silence = (pl.col("occurred_at") - pl.col("occurred_at").shift().over("subject_id")) > pl.duration(
-        minutes=SESSION_GAP_MINUTES
-    )
-    untracked = pl.format("{}#{}", "subject_id", silence.fill_null(True).cum_sum().over("subject_id"))
-    keyed = ordered.with_columns(session_id=pl.coalesce("tracker_session_id", untracked))
+@builds(Sessions, rules="standardization")
+def sessions(
+    silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame, params: StandardizationRules
+) -> pl.LazyFrame:
+    """Visits of humans, as `pipelines.sessions` tells them apart; the others are in silver.set_apart_sessions."""
+    every = with_sessions(silver_events, params.traffic)
+    keyed = every.join(automated(every, params.traffic), on=VISIT, how="anti", maintain_order="left")
     kind = pl.col("event_type")
     built = keyed.group_by("subject_id", "session_id").agg(
         person_id=pl.col("person_id").first(),
@@ -251,19 +262,25 @@ def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame)
         purchase_count=(kind == "PURCHASE").sum().cast(pl.Int64),
         device_type=pl.col("device_type").drop_nulls().first(),
         landing_referrer_host=pl.col("referrer_host").drop_nulls().first(),
+        landing_campaign=campaign_id().drop_nulls().first(),
+        landing_source=traffic_source().drop_nulls().first(),
+        actions=kind.unique(maintain_order=True),
     )
     tracked = (
         silver_tracker_sessions.select("subject_id", "session_id", "traffic_source", "campaign_id", "bounce_rate")
         .sort("subject_id", "session_id", "traffic_source", "campaign_id", "bounce_rate")
         .unique(subset=["subject_id", "session_id"], keep="first", maintain_order=True)
     )
-    return built.join(tracked, on=["subject_id", "session_id"], how="left").with_columns(
-        started_on=pl.col("started_at").dt.date(),
-        duration_seconds=(pl.col("ended_at") - pl.col("started_at")).dt.total_seconds(),
+    return (
+        built.join(tracked, on=["subject_id", "session_id"], how="left")
+        .with_columns(
+            traffic_source=pl.coalesce("traffic_source", "landing_source"),
+            campaign_id=pl.coalesce("campaign_id", "landing_campaign"),
+            started_on=pl.col("started_at").dt.date(),
+            duration_seconds=(pl.col("ended_at") - pl.col("started_at")).dt.total_seconds(),
+        )
+        .drop("landing_campaign", "landing_source")
     )
-
-
-JOURNEY_STAGES = ("DISCOVERY", "AWARENESS", "EVALUATION", "CONSIDERATION", "CONVERSION")  # in the order of the journey
 
 
 class SessionFacts(Table, table="silver.session_facts", per="subject_id", sort_by=("started_at", "session_id")):
@@ -295,7 +312,7 @@ class SessionFacts(Table, table="silver.session_facts", per="subject_id", sort_b
     is_high_engagement = Boolean(
         description="Above the specification's threshold, which only buyers reach; see is_top_engaged for others"
     )
-    is_converter = Boolean()
+    is_converter = Boolean(description="With a purchase of the tracker, whatever became of the order")
     is_returning = Boolean(description="Not the subject's first visit")
     quarter = Integer()
     month = Integer()

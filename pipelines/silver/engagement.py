@@ -6,6 +6,7 @@ from datetime import date
 
 import polars as pl
 
+from customer360.pipelines.campaigns import spelling
 from customer360.pipelines.consents import GROUP, answers_by_point, state_by_day
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
@@ -26,6 +27,7 @@ class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("ca
     budget_amount = Money(nullable=True)
     spent_amount = Money(nullable=True)
     currency = String(nullable=True, description="Of budget and spending; null: the reporting currency")
+    control_share = Float(nullable=True, description="Share of the chosen customers that was to be held back")
     spent_rate = Float(nullable=True, description="Spent share of the budget; null without a budget")
     target_audience = String(nullable=True)
     campaign_status = String(nullable=True)
@@ -41,6 +43,7 @@ def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
         ended_on="END_DATE",
         budget_amount="BUDGET",
         currency="CURRENCY_CODE",
+        control_share="CONTROL_SHARE",
         spent_rate=pl.when(budget > 0).then(spent / budget),
         target_audience="TARGET_AUDIENCE",
         campaign_status="CAMPAIGN_STATUS",
@@ -48,6 +51,28 @@ def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
     )
     newest = named.sort("source").unique(subset="campaign_id", keep="last", maintain_order=True)
     return newest.drop("source")
+
+
+class CampaignAliases(Table, table="silver.campaign_aliases", per="alias", sort_by=("platform", "alias")):
+    """One row per other name that a platform has for a campaign, as last delivered."""
+
+    platform = String(primary_key=True)
+    alias = String(primary_key=True)
+    source_system = String(primary_key=True)
+    spelling = String(description="The name as names are compared")
+    campaign_id = String(description="As the system of campaigns calls it")
+
+
+@builds(CampaignAliases)
+def campaign_aliases(bronze_campaign_aliases: pl.LazyFrame) -> pl.LazyFrame:
+    """Names as delivered, and as they are compared."""
+    return bronze_campaign_aliases.select(
+        platform="PLATFORM",
+        alias="ALIAS",
+        source_system="_source_system",
+        spelling=spelling(pl.col("ALIAS")),
+        campaign_id="CAMPAIGN_ID",
+    )
 
 
 class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occurred_at", "engagement_id")):
@@ -60,10 +85,13 @@ class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occu
     customer_id = String(metadata=personal("account"))
     occurred_at = Timestamp()
     occurred_on = Date()
-    channel = String(description="EMAIL, SMS, PUSH, SOCIAL or IN_APP")
+    channel = String(description="EMAIL, SMS, PUSH, SOCIAL, IN_APP or ADS")
     action = String()
     status = String(nullable=True)
-    is_response = Boolean(description="Opened or clicked, and not failed")
+    is_machine = Boolean(
+        description="Fetched or followed by a program: the platform says so, or a user agent that only programs have"
+    )
+    is_response = Boolean(description="Opened or clicked by a person, and not failed")
     campaign_id = String(nullable=True)
     campaign_name = String(nullable=True, description="Of the campaign, else as the message says")
     campaign_type = String(nullable=True)
@@ -75,7 +103,14 @@ class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occu
     minutes_to_open = Integer(nullable=True)
     minutes_to_click = Integer(nullable=True)
     conversion_result = String(nullable=True)
+    message_id = String(nullable=True, description="The platform's id of the message; null: it gives none")
 
+
+# User agents of programs that fetch every message, read or not: Apple Mail Privacy Protection names itself with these
+# eleven letters alone; the others scan mail for threats or build previews. A proxy that fetches when the message is
+# shown (GoogleImageProxy) is none of them.
+APPLE_PRIVACY = "Mozilla/5.0"
+SCANNERS = r"(?i)barracuda|mimecast|proofpoint|safelinks|symantec|trendmicro|bot\b|crawler|spider|preview|python-|curl/"
 
 TOUCH_OWNER = Owner(at="occurred_at", otherwise=BY_ACCOUNT)
 
@@ -91,8 +126,12 @@ def touches(
     bronze_engagement_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame, silver_campaigns: pl.LazyFrame
 ) -> pl.LazyFrame:
     """Message events with the attributes of their campaign; the message's text stays in bronze."""
-    same = ("engagement_id", "customer_id", "campaign_id", "message_subject", "device_type", "conversion_result")
+    same = (
+        "engagement_id", "customer_id", "campaign_id", "message_subject", "device_type", "conversion_result",
+        "message_id",
+    )  # fmt: skip
     action, status = pl.col("ENGAGEMENT_ACTION"), pl.col("ENGAGEMENT_STATUS").fill_null("SUCCESS")
+    responds = action.is_in(["OPENED", "CLICKED"])
     facts = bronze_engagement_events.select(
         *(pl.col(c.upper()).alias(c) for c in same),
         source_system="_source_system",
@@ -101,7 +140,8 @@ def touches(
         channel="ENGAGEMENT_TYPE",
         action=action,
         status="ENGAGEMENT_STATUS",
-        is_response=action.is_in(["OPENED", "CLICKED"]) & (status == "SUCCESS"),
+        is_machine=responds & _is_machine(),
+        is_response=responds & (status == "SUCCESS") & ~_is_machine(),
         said_name="CAMPAIGN_NAME",
         country="LOCATION_COUNTRY",
         minutes_to_open="TIME_TO_OPEN",
@@ -118,6 +158,12 @@ def touches(
     )
     bare = joined.drop("said_name", "started_on", "ended_on", "is_listed")
     return TOUCH_OWNER.of(bare, silver_identity_links)
+
+
+def _is_machine() -> pl.Expr:
+    agent = pl.col("USER_AGENT").str.strip_chars()
+    by_agent = (agent == APPLE_PRIVACY) | agent.str.contains(SCANNERS)
+    return pl.coalesce("IS_MACHINE", by_agent, pl.lit(False))
 
 
 class CampaignAudiences(
@@ -153,7 +199,12 @@ def campaign_audiences(bronze_campaign_audiences: pl.LazyFrame, silver_identity_
 class Messages(
     Table, table="silver.messages", per="subject_id", sort_by=("first_at", "campaign_id", "channel", "customer_id")
 ):
-    """One row per subject, account, campaign and channel: how far the messages of a campaign got, and how fast."""
+    """One row per subject, account, campaign and channel: how far the messages of a campaign got, and how fast.
+
+    All messages of a campaign over a channel are one row here, a weekly newsletter's of a year too. Tables of campaigns
+    (gold.campaign_performance and those beside it) tell them apart: by the platform's MESSAGE_ID, and where none is
+    given by the day of sending. So counts of the two differ where a campaign sends to an account more than once.
+    """
 
     subject_id = String(primary_key=True)
     source_system = String(primary_key=True)
@@ -165,7 +216,8 @@ class Messages(
     sent_count = Integer()
     sent_at = Timestamp(nullable=True, description="First that was sent, and so on")
     delivered_at = Timestamp(nullable=True)
-    opened_at = Timestamp(nullable=True)
+    opened_at = Timestamp(nullable=True, description="By a person; so is clicked_at")
+    machine_opened_at = Timestamp(nullable=True, description="First fetching by a program: no sign that anybody read")
     clicked_at = Timestamp(nullable=True)
     unsubscribed_at = Timestamp(nullable=True)
     bounced_count = Integer(description="Failed or bounced")
@@ -178,8 +230,10 @@ def messages(silver_touches: pl.LazyFrame) -> pl.LazyFrame:
     """Events of campaigns folded to their message; a click without an opening (images blocked) stays one."""
     fine = pl.col("status").fill_null("SUCCESS") == "SUCCESS"
 
-    def first(action: str) -> pl.Expr:
-        return pl.col("occurred_at").filter(fine & (pl.col("action") == action)).min()
+    by_person = ~pl.col("is_machine").fill_null(False)
+
+    def first(action: str, by: pl.Expr = by_person) -> pl.Expr:
+        return pl.col("occurred_at").filter(fine & by & (pl.col("action") == action)).min()
 
     folded = (
         silver_touches.filter(pl.col("campaign_id").is_not_null())
@@ -191,11 +245,12 @@ def messages(silver_touches: pl.LazyFrame) -> pl.LazyFrame:
             sent_at=first("SENT"),
             delivered_at=first("DELIVERED"),
             opened_at=first("OPENED"),
+            machine_opened_at=first("OPENED", ~by_person),
             clicked_at=first("CLICKED"),
             unsubscribed_at=first("UNSUBSCRIBED"),
             bounced_count=(~fine).sum().cast(pl.Int64),
-            minutes_to_open=pl.col("minutes_to_open").min(),
-            minutes_to_click=pl.col("minutes_to_click").min(),
+            minutes_to_open=pl.col("minutes_to_open").filter(by_person).min(),
+            minutes_to_click=pl.col("minutes_to_click").filter(by_person).min(),
         )
     )
 

@@ -8,7 +8,8 @@ from operator import add
 import polars as pl
 
 from customer360.pipelines.money import MONEY, ZERO, converted, known_rate
-from customer360.pipelines.receipts import given_back_since
+from customer360.pipelines.receipts import given_back_since, is_given_back_late
+from customer360.pipelines.sessions import of_humans
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table, Timestamp
@@ -17,7 +18,9 @@ ACTIVITY: Activity = "standardization"
 
 
 class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=("on",)):
-    """One row per subject and day with any activity: counts, sums, firsts and lasts."""
+    """One row per subject and day with any activity: counts, sums, firsts and lasts. Machines have no activity: neither
+    events that silver.events sets apart count, nor those of visits in silver.set_apart_sessions.
+    """
 
     subject_id = String(primary_key=True)
     on = Date(primary_key=True)
@@ -38,7 +41,7 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
     online_order_count = Integer()
     mobile_order_count = Integer()
     session_count = Integer(description="Visits that began that day")
-    event_count = Integer()
+    event_count = Integer(description="Of humans, as are all counts of what visitors did")
     view_count = Integer(description="Product views")
     search_count = Integer()
     cart_add_count = Integer()
@@ -53,31 +56,23 @@ COUNTS = [c for c in SubjectDays.columns() if c.endswith("_count") or c == "seco
 AMOUNTS = [c for c in SubjectDays.columns() if c.endswith("_amount")]
 
 
-def merge(days: pl.LazyFrame) -> pl.LazyFrame:
-    """Add up partial days: sums of counts and amounts, earliest first, latest last. ``merge(a + b)`` =
-    ``merge(merge(a) + b)``.
-    """
-    return days.group_by(DAY).agg(
-        pl.col("person_id").drop_nulls().first(),
-        *(pl.col(c).sum() for c in COUNTS),
-        *(pl.col(c).sum().cast(MONEY) for c in AMOUNTS),
-        pl.col("first_at").min(),
-        pl.col("last_at").max(),
-    )
-
-
-@builds(SubjectDays, merge=merge)
+@builds(
+    SubjectDays,
+    reads={"silver.set_apart_sessions": ("subject_id", "person_id", "session_id", "started_at", "ended_at")},
+)
 def subject_days(
     silver_transactions: pl.LazyFrame,
     silver_transaction_items: pl.LazyFrame,
     silver_events: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
+    silver_set_apart_sessions: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """What was traded and what visitors did, each folded to days at once, then put beside each other: a table folded
-    by itself costs a join, and all in one fold carry columns that are empty in most rows.
+    """What was traded and what humans did, each folded to days at once, then put beside each other: a table folded by
+    itself costs a join, and all in one fold carry columns that are empty in most rows.
     """
     traded = [_orders(silver_transactions), _given_back_later(silver_transactions), _lines(silver_transaction_items)]
-    return _beside([_folded(traded), _folded([_events(silver_events), _visits(silver_sessions)])])
+    human = of_humans(silver_events, silver_set_apart_sessions)
+    return _beside([_folded(traded), _folded([_events(human), _visits(silver_sessions)])])
 
 
 def _folded(facts: list[pl.LazyFrame]) -> pl.LazyFrame:
@@ -94,8 +89,8 @@ def _folded(facts: list[pl.LazyFrame]) -> pl.LazyFrame:
 
 
 def _beside(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
-    """What ``merge`` makes of parts that have a row a subject and day each: a join takes half the time, as hardly any
-    column stands in two of them.
+    """Parts that have a row a subject and day each, added up: a join takes half the time of one more fold, as hardly
+    any column stands in two of them.
     """
     named = [[c for c in part.collect_schema() if c not in DAY] for part in parts]
     apart = [p.rename({c: f"{c}:{n}" for c in names}) for n, (p, names) in enumerate(zip(parts, named, strict=True))]
@@ -119,14 +114,9 @@ def _beside(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
     )
 
 
-def _is_late() -> pl.Expr:
-    """Whether what was given back stands on a later day than that of the sale: money is of the day that it moved."""
-    return (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
-
-
 def _given_back_later(transactions: pl.LazyFrame) -> pl.LazyFrame:
     since = given_back_since()
-    return transactions.filter(_is_late()).select(
+    return transactions.filter(is_given_back_late()).select(
         "subject_id",
         "person_id",
         on="returned_on",
@@ -138,7 +128,7 @@ def _given_back_later(transactions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
-    is_late, since = _is_late(), given_back_since()
+    is_late, since = is_given_back_late(), given_back_since()
     at_once = pl.col("return_amount") - pl.when(is_late).then(since).otherwise(ZERO)
     gives_back = pl.col("is_return") | (pl.col("refunded_amount").fill_null(0) > 0)
     takes_back = pl.col("exchanged_amount").fill_null(0) > 0
@@ -169,9 +159,9 @@ def _lines(items: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _events(events: pl.LazyFrame) -> pl.LazyFrame:
+def _events(human: pl.LazyFrame) -> pl.LazyFrame:
     kind = pl.col("event_type")
-    return events.select(
+    return human.select(
         "subject_id",
         "person_id",
         on="occurred_on",

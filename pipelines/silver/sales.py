@@ -71,6 +71,11 @@ class Transactions(
     promotion_code = String(nullable=True)
     coupon_code = String(nullable=True)
     refund_reason = String(nullable=True)
+    duplicate_of = String(
+        nullable=True,
+        description="SYSTEM/number of the transaction that tells of the same sale or return from another channel; this"
+        " one then is neither and moves no money: silver.sale_duplicates has the evidence",
+    )
 
 
 def channel_group(channel: pl.Expr) -> pl.Expr:
@@ -92,20 +97,29 @@ TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECE
     rules="standardization",
     follows=TRANSACTION_OWNER.of,
     reached=TRANSACTION_OWNER.reached,
-    concerns={"silver.reporting_rates": rated},
+    concerns={
+        "silver.reporting_rates": rated,
+        "silver.sale_duplicates": joined_on("transaction_id", "source_system"),
+    },
 )
 def transactions(
     bronze_transactions: pl.LazyFrame,
     bronze_transaction_items: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
     silver_identity_links: pl.LazyFrame,
+    silver_sale_duplicates: pl.LazyFrame,
     params: StandardizationRules,
 ) -> pl.LazyFrame:
     """Signs, channel, money and subject of every transaction; only completed ones move money. What lines of a
-    purchase give back is a return (see pipelines.receipts).
+    purchase give back is a return (see pipelines.receipts). A sale or return that two channels deliver counts once.
     """
     kind, status = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS")
-    completed = status == "COMPLETED"
+    counted_once = bronze_transactions.join(
+        silver_sale_duplicates.select("duplicate_of", TRANSACTION_ID="transaction_id", _source_system="source_system"),
+        on=["TRANSACTION_ID", "_source_system"],
+        how="left",
+    )
+    completed = (status == "COMPLETED") & pl.col("duplicate_of").is_null()
     same = {
         c: c.upper()
         for c in ("transaction_id", "customer_id", "visitor_id", "channel", "transaction_type", "transaction_status", "total_amount",  # noqa: E501
@@ -113,7 +127,8 @@ def transactions(
                   "loyalty_points_earned", "loyalty_points_redeemed", "promotion_code", "coupon_code", "refund_reason")
     }  # fmt: skip
     is_below = (kind == "PURCHASE") & (pl.col("TOTAL_AMOUNT") < 0)
-    facts = bronze_transactions.select(
+    facts = counted_once.select(
+        "duplicate_of",
         *(pl.col(source).alias(c) for c, source in same.items()),
         source_system="_source_system",
         occurred_at="TRANSACTION_DATE",

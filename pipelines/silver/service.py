@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
+from customer360.pipelines.rules.service import ServiceRules
 from customer360.pipelines.subjects import Owner, own_key
+from customer360.pipelines.texts import statements as texts
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, personal
@@ -104,6 +108,9 @@ class ServiceContacts(
     subcategory = String(nullable=True)
     needs_follow_up = Boolean()
     escalation_level = Integer(description="0: not escalated")
+    text_language = String(nullable=True, description="ISO 639-1 of subject and description; null: not told")
+    text_sentiment = Float(nullable=True, description="-1 to 1, read from them; null: not read in this language")
+    text_terms = String(description="Terms of the rule file `service` that occur in them, with | between; else empty")
 
 
 CONTACT_OWNER = Owner(at="occurred_at", otherwise=own_key("i", "interaction_id"))
@@ -111,6 +118,7 @@ CONTACT_OWNER = Owner(at="occurred_at", otherwise=own_key("i", "interaction_id")
 
 @builds(
     ServiceContacts,
+    rules="service",
     reads={"silver.service_tickets": ("ticket_id", "source_system")},
     follows=CONTACT_OWNER.of,
     reached=CONTACT_OWNER.reached,
@@ -120,8 +128,10 @@ def service_contacts(
     bronze_service_interactions: pl.LazyFrame,
     silver_identity_links: pl.LazyFrame,
     silver_service_tickets: pl.LazyFrame,
+    params: ServiceRules,
 ) -> pl.LazyFrame:
-    """Contacts with their subject; one without its ticket is kept, as an orphan. The description stays in bronze."""
+    """Contacts with their subject; one without its ticket is kept, as an orphan. The description is read and stays in
+    bronze."""
     same = ("interaction_id", "customer_id", "ticket_id", "agent_id", "sentiment_score", "category", "subcategory")
     facts = bronze_service_interactions.select(
         *(pl.col(c.upper()).alias(c) for c in same),
@@ -137,9 +147,30 @@ def service_contacts(
         priority="PRIORITY_LEVEL",
         needs_follow_up=pl.col("FOLLOW_UP_REQUIRED").fill_null(False),
         escalation_level=pl.col("ESCALATION_LEVEL").fill_null(0),
+        text__=pl.concat_str("INTERACTION_SUBJECT", "INTERACTION_DESCRIPTION", separator=".\n", ignore_nulls=True),
     )
     delivered = silver_service_tickets.select("ticket_id", "source_system", is_delivered=pl.lit(True))
-    joined = facts.join(delivered, on=["ticket_id", "source_system"], how="left").with_columns(
-        is_orphan=pl.col("ticket_id").is_not_null() & pl.col("is_delivered").is_null()
+    joined = (
+        _read(facts, params)
+        .join(delivered, on=["ticket_id", "source_system"], how="left")
+        .with_columns(is_orphan=pl.col("ticket_id").is_not_null() & pl.col("is_delivered").is_null())
     )
     return CONTACT_OWNER.of(joined.drop("is_delivered"), silver_identity_links)
+
+
+def _read(facts: pl.LazyFrame, rules: ServiceRules) -> pl.LazyFrame:
+    """With language, sentiment and known terms of the text in its place."""
+    rows = facts.collect()
+    said = [text if text and text.strip() else None for text in rows["text__"]]
+    known: dict[str | None, tuple[str | None, float | None, str]] = {}
+    for text in sorted({text for text in said if text is not None}):
+        language = texts.language_of(text)
+        terms = texts.found_terms(text, rules.terms)
+        known[text] = (
+            language,
+            texts.sentiment_of(text, language),
+            "|".join(sorted({t for each in terms.values() for t in each})),
+        )
+    schema: dict[str, Any] = {"text_language": pl.String, "text_sentiment": pl.Float64, "text_terms": pl.String}
+    read = pl.DataFrame([known.get(text, (None, None, "")) for text in said], schema=schema, orient="row")
+    return rows.drop("text__").hstack(read).lazy()

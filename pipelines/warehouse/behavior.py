@@ -18,8 +18,8 @@ class DimTimes(Table, table="behavior.dim_times", sort_by=("time_key",)):
 
     time_key = Integer(primary_key=True, description="The hour, 0 to 23")
     hour = Integer(nullable=True)
-    day_part = String(nullable=True)
-    is_business_hour = Boolean(nullable=True, description="9 to 17")
+    day_part = String(nullable=True, description="Of the hour of UTC, not of a customer's own time")
+    is_business_hour = Boolean(nullable=True, description="9 to 17 of UTC")
 
 
 @loads(DimTimes)

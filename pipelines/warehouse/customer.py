@@ -262,8 +262,8 @@ class FactCustomerValues(
 
     customer_key = String(primary_key=True, metadata=references("customer.dim_customers"))
     date_key = Integer(primary_key=True, metadata=references("customer.dim_dates"), description="as_of")
-    value_segment = String()
-    lifecycle_stage = String()
+    value_segment = String(nullable=True, description="Null, as the next, of who refuses to be profiled")
+    lifecycle_stage = String(nullable=True)
     vars().update(_value_measures())
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from customer360.platform.lake.objects import remote_store
 OBJECTS, SNAPSHOTS, DAMAGED, LOCK = "objects", "snapshots", "damaged", "_lock"
 FORMAT = 1  # of a snapshot; a higher one is of a newer version of this library
 STAMP = "%Y%m%dT%H%M%S%fZ"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 SMALL = 1 << 20  # bytes of a file that is read once: into memory
 
 Read = Callable[[], Iterable[bytes]]
@@ -150,8 +152,10 @@ class Repository:
                 area: {file: Kept(int(s), str(d), str(stamp)) for file, (s, d, stamp) in each.items()}
                 for area, each in stored["files"].items()
             }
+            if odd := [file for each in files.values() for file, kept in each.items() if _leads_out(file, kept)]:
+                raise BackupError(f"{self.root}/{path} names {odd[0]!r}, no file below a folder; nothing is read")
             moment = datetime.fromisoformat(stored["at"])
-            return Snapshot(stored["id"], moment, files, stored["tables"], stored["roots"], stored["left_out"])
+            return Snapshot(identifier, moment, files, stored["tables"], stored["roots"], stored["left_out"])
         except FileNotFoundError:
             raise BackupError(f"{self.root} holds no backup {identifier}; there are {self.ids()}") from None
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -217,6 +221,13 @@ class Repository:
                 self._tree.delete([_place(digest)])
                 yield f"{where}: {_place(digest)} is damaged, and was moved to {DAMAGED}/"
         self._sizes = None
+
+
+def _leads_out(path: str, kept: Kept) -> bool:
+    """Whether what a snapshot names would be written, or read, anywhere but below the folders of backup and restore:
+    who can write to the place of the backups could otherwise write wherever a restore can."""
+    parts = path.split("/")
+    return not {"", ".", ".."}.isdisjoint(parts) or "\0" in path or _DIGEST.fullmatch(kept.digest) is None
 
 
 def _place(digest: str) -> str:

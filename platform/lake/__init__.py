@@ -29,6 +29,8 @@ from customer360.platform.lake.filestats import statistics_columns, statistics_o
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
 from customer360.platform.lake.opened import (
+    APP,
+    FACTS,
     Change,
     File,
     alone,
@@ -188,11 +190,7 @@ class Lake(Store):
 
     def last_facts(self, name: str, app: str, limit: int = 200) -> dict[str, Any]:
         """Facts of the newest commit of an application transaction; empty where the log was cleaned of it."""
-        held = opened(self.uri(name), self.storage_options)
-        if app not in held.facts:
-            told = [c for c in held.table.history(limit) if c.get("customer360.app") == app]
-            held.facts[app] = told[0].get("customer360.facts", "{}") if told else "{}"
-        facts: dict[str, Any] = json.loads(held.facts[app])
+        facts: dict[str, Any] = json.loads(opened(self.uri(name), self.storage_options).facts_of(app, limit))
         return facts
 
     def history(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
@@ -215,7 +213,8 @@ class Lake(Store):
         declared = partition_columns(tables.by_name(name))
         if set(partition) != set(declared):
             raise ContractError(f"{name} is partitioned by {declared}, the file's partition names {sorted(partition)}")
-        body = frame.drop([k for k in partition if k in frame.columns])
+        fixed = [k for k in partition if k in frame.columns]
+        body = frame.drop(fixed) if fixed else frame
         buffer = io.BytesIO()
         body.write_parquet(buffer, compression="zstd", compression_level=1)
         data = buffer.getvalue()
@@ -311,7 +310,7 @@ class Lake(Store):
         versions = {app: app_version, **(marks or {})}
         properties = CommitProperties(
             app_transactions=[Transaction(a, v) for a, v in versions.items()],
-            custom_metadata={"customer360.app": app, "customer360.facts": told},
+            custom_metadata={APP: app, FACTS: told},
         )
         reached(f"before commit {name}")
         partition_by = dt.metadata().partition_columns

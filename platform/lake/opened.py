@@ -7,12 +7,14 @@ run lock, beside which nobody commits, once and after its own commits.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +25,7 @@ from customer360.platform.lake import mirror
 from customer360.platform.lake.ahead import together
 
 Stamp = tuple[int, int, int]
+APP, FACTS = "customer360.app", "customer360.facts"  # what a commit of ours tells beside its transactions
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Opened:
     transactions: dict[str, int | None] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     fits: set[object] = field(default_factory=set)
+    log: str = ""  # where the log is read
+    is_asked: bool = False  # whether the newest commit was looked at for what it tells
 
     def files(self) -> list[File]:
         """Data files of the version, sorted by path."""
@@ -89,13 +94,52 @@ class Opened:
     def transaction(self, app: str) -> int | None:
         """Last committed version of an application transaction; None where there is none."""
         if app not in self.transactions:
+            self._ask_newest()
+        if app not in self.transactions:
             self.transactions[app] = self.table.transaction_version(app)
         return self.transactions[app]
+
+    def facts_of(self, app: str, limit: int) -> str:
+        """Facts of the newest commit of an application transaction, as JSON, among the ``limit`` newest commits."""
+        if app not in self.facts:
+            self._ask_newest()
+        if app not in self.facts:
+            told = [c for c in self.table.history(limit) if c.get(APP) == app]
+            self.facts[app] = told[0].get(FACTS, "{}") if told else "{}"
+        return self.facts[app]
+
+    def _ask_newest(self) -> None:
+        """Note what the newest commit tells: mostly it is the one that is asked for, and reading its file takes a
+        twentieth of asking the log."""
+        if not self.is_asked and self.stamp is not None:
+            transactions, facts = told_by(self.log, self.table.version())
+            self.transactions, self.facts = transactions | self.transactions, facts | self.facts
+        self.is_asked = True
 
     def copy(self) -> Opened:
         """What is known of the version now, which stays as it is when the table goes on."""
         listed = None if self.listed is None else list(self.listed)
-        return Opened(self.table, self.stamp, listed, dict(self.transactions), dict(self.facts), set(self.fits))
+        known = dict(self.transactions), dict(self.facts), set(self.fits)
+        return Opened(self.table, self.stamp, listed, *known, self.log, self.is_asked)
+
+
+def told_by(log: str, version: int) -> tuple[dict[str, int | None], dict[str, str]]:
+    """Application transactions of one commit, and its facts as JSON by the application that it names; nothing where the
+    log was cleaned of it."""
+    transactions: dict[str, int | None] = {}
+    facts: dict[str, str] = {}
+    try:
+        text = Path(_commit_of(log, version)).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return transactions, facts
+    for line in text.split("\n"):  # not splitlines: bounds of texts hold U+0085 and U+2028 as they are
+        if line.strip() and not line.startswith(('{"add"', '{"remove"')):  # the others are few
+            action = json.loads(line)
+            if told := action.get("txn"):
+                transactions[told["appId"]] = told["version"]
+            elif APP in (told := action.get("commitInfo") or {}):
+                facts[told[APP]] = told.get(FACTS, "{}")
+    return transactions, facts
 
 
 @dataclass(frozen=True)
@@ -123,14 +167,14 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     if found is None or found.stamp is None or _stamp(uri, found.table.version()) != found.stamp:
         known.pop(uri, None)
         table = DeltaTable(uri)
-        found = known[uri] = Opened(table, _stamp(uri, table.version()))
+        found = known[uri] = Opened(table, _stamp(uri, table.version()), log=uri)
         return found
     before = found.table.version()
     if _stamp(uri, before + 1) is None:  # nobody has committed since
         return found
     found.table.update_incremental()
     if found.table.version() != before:
-        found.stamp, found.listed = _stamp(uri, found.table.version()), None
+        found.stamp, found.listed, found.is_asked = _stamp(uri, found.table.version()), None, False
         for asked in (found.transactions, found.facts, found.fits):
             asked.clear()
     return found
@@ -247,10 +291,14 @@ def is_open(uri: str) -> bool:
     return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
 
 
+def _commit_of(log: str, version: int) -> str:
+    return f"{log}/_delta_log/{version:020}.json"
+
+
 def _stamp(uri: str, version: int) -> Stamp | None:
     """What tells the commit of a version from another one of the same number; None where there is no file of it."""
     try:
-        stat = os.stat(f"{uri}/_delta_log/{version:020}.json")  # noqa: PTH116 - thousands a run: a Path costs more
+        stat = os.stat(_commit_of(uri, version))  # noqa: PTH116 - thousands a run: a Path costs more
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -7,7 +7,7 @@ table, as far back as `lake vacuum` left their files. An erasure takes both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -102,11 +102,13 @@ def delivered(
     key: Mapping[str, Any],
     snapshots: Iterable[Snapshot] = (),
     margin: timedelta = MARGIN,
+    refuse: Collection[str] = (),
 ) -> list[Version]:
     """Every row that sources ever delivered of a record, oldest first, and what its table makes of each: current,
     superseded, repeated, refused (with the rule), corrected, or a deletion.
 
-    ``key`` are values of columns of the bronze table; the whole key names one record, a part of it several.
+    ``key`` are values of columns of the bronze table; the whole key names one record, a part of it several. ``refuse``
+    as in `TableChecks`.
     """
     contract = tables.by_name(bronze)
     if not lake.exists(bronze):
@@ -118,7 +120,8 @@ def delivered(
     addresses = rows["address"].to_list()
     of_corrections = lake.scan(bronze).filter(pl.col("_replay_of").is_in(addresses)).select("_replay_of").collect()
     replaced = set(of_corrections["_replay_of"])
-    made = current_records(contract, rows.drop("address"), replaced, None, margin, list(snapshots), measured=False)
+    bare, held = rows.drop("address"), list(snapshots)
+    made = current_records(contract, bare, replaced, None, margin, held, measured=False, refuse=refuse)
     standing = set(made.rows.select(row_id()).to_series())
     refused = dict[str, list[str]]()
     for address, rule, column in made.quarantined.select("row_id", "rule", "column_name").rows():

@@ -28,10 +28,12 @@ import polars as pl
 from customer360.platform import telemetry
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import reached
-from customer360.platform.online import files
+from customer360.platform.online import files, hiding
 from customer360.platform.online.files import Generation as Generation
 from customer360.platform.online.files import NotPublished as NotPublished
 from customer360.platform.online.files import Unsound as Unsound
+from customer360.platform.online.hiding import HIDDEN as HIDDEN
+from customer360.platform.online.hiding import Hiding as Hiding
 from customer360.platform.online.reading import MAX_ADDRESS, address
 from customer360.platform.online.reading import POLL_SECONDS as POLL_SECONDS
 from customer360.platform.online.reading import OnlineStore as OnlineStore
@@ -121,6 +123,21 @@ def forget(state: Path, doomed: Iterable[tuple[str, str]], wait_seconds: float =
         generation = _write(home, remaining, lambda: counts, view.generation.as_of, view.generation.sources, keep=1)
     telemetry.event("published", generation=generation.id, as_of=generation.as_of, **generation.counts)
     return generation
+
+
+def hide(state: Path, doomed: Iterable[tuple[str, str]]) -> None:
+    """Answer some (kind, key) no more, at once, whatever generation is served, until ``end_hiding``."""
+    hiding.hide(files.home_of(state), (address(kind, key) for kind, key in doomed))
+
+
+def hidden(state: Path) -> Hiding:
+    """What is answered no more. Raises Unsound: the file that says so cannot be read."""
+    return hiding.read(files.home_of(state))
+
+
+def end_hiding(state: Path, then: Hiding, generation: Generation) -> None:
+    """A generation was made without what was hidden ``then``: of this one, and of later ones, nothing is hidden."""
+    hiding.end(files.home_of(state), then, generation.id)
 
 
 def _without(view: View, doomed: set[bytes]) -> Iterator[Pairs]:

@@ -7,16 +7,18 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
+import orjson
 
 from customer360.platform import telemetry
-from customer360.platform.online import files
+from customer360.platform.online import files, hiding
 from customer360.platform.online.files import Generation, NotPublished, Signature, Unsound
+from customer360.platform.online.hiding import Hidden, Hiding
 
 POLL_SECONDS = 0.5  # how often a reader looks for a newer generation
 MAX_ADDRESS = 511  # bytes of a key that LMDB accepts
@@ -33,12 +35,22 @@ def address(kind: str, key: str) -> bytes:
     return plain if len(plain) <= MAX_ADDRESS else f"{kind}\0sha256:{hashlib.sha256(plain).hexdigest()}".encode()
 
 
+def _read(text: bytes) -> Any:
+    """A document. What the fast reader refuses and Python takes (NaN, half a surrogate pair) is read by Python."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
 @dataclass(frozen=True)
 class View:
-    """One generation, open for reading; all answers of a request come from one view."""
+    """One generation, open for reading, and what of it is answered no more; all answers of a request come from one
+    view."""
 
     generation: Generation
     environment: lmdb.Environment
+    hidden: Hidden
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         """The document, or None. Raises Unsound: it cannot be read."""
@@ -47,9 +59,10 @@ class View:
     def mget(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
         """Documents in the order of ``keys``; None where there is none. Raises Unsound: one cannot be read."""
         try:
+            places = [address(kind, key) for key in keys]
             with self.environment.begin() as transaction:
-                found = [transaction.get(address(kind, key)) for key in keys]
-            return [None if text is None else json.loads(text) for text in found]
+                found = [None if self.hidden.holds(place) else transaction.get(place) for place in places]
+            return [None if text is None else _read(text) for text in found]
         except (lmdb.Error, ValueError) as fault:
             raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
 
@@ -62,8 +75,8 @@ class View:
                 found = cursor.set_range(start)
                 while found and cursor.key().startswith(start):
                     key = cursor.key()[len(start) :].decode()
-                    if not key.startswith("sha256:"):
-                        yield key, json.loads(cursor.value())
+                    if not (key.startswith("sha256:") or self.hidden.holds(cursor.key())):
+                        yield key, _read(cursor.value())
                     found = cursor.next()
         except (lmdb.Error, ValueError) as fault:
             raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
@@ -77,7 +90,7 @@ class OnlineStore:
     """
 
     def __init__(self, state: Path, poll_seconds: float = POLL_SECONDS):
-        self.fault: str | None = None
+        self._fault: str | None = None
         self._home = files.home_of(state)
         self._poll_seconds = poll_seconds
         self._looked_at = float("-inf")
@@ -86,6 +99,9 @@ class OnlineStore:
         self._signature: Signature | None = None  # of the data that is open
         self._folder: Path | None = None  # of it, kept since every request looks
         self._unsound: dict[str, tuple[Signature | None, str]] = {}  # why, by id; looked at again when it changes
+        self._hiding: Hiding | None = None  # None: never read
+        self._hiding_file: tuple[Signature | None, str | None] = (None, None)  # as it was read, and what is wrong
+        self._shown: tuple[View, Hiding, View] | None = None  # what is open, what is hidden, and what is answered from
         self._aside: tuple[str, threading.Thread] | None = None
         self._checked: dict[str, tuple[View, Signature | None]] = {}
 
@@ -103,7 +119,20 @@ class OnlineStore:
                 view = self._view
         if view is None:
             raise NotPublished(self.fault or f"nothing was published to {self._home} yet; `customer360 run` publishes")
-        return view
+        return self._without_hidden(view)
+
+    def _without_hidden(self, view: View) -> View:
+        hiding, shown = self._hiding, self._shown
+        if hiding is None:
+            raise NotPublished(f"{self.fault}; `customer360 erase` takes an erasure up that did not end")
+        if shown is None or shown[0] is not view or shown[1] is not hiding:
+            shown = self._shown = view, hiding, replace(view, hidden=hiding.of(view.generation.id))
+        return shown[2]
+
+    @property
+    def fault(self) -> str | None:
+        """Why what is answered is not what is to be served, or not sure to be; None where it is."""
+        return self._fault or self._hiding_file[1]
 
     def refresh(self) -> bool:
         """Read ``CURRENT`` and switch when it names another generation. Returns whether it did.
@@ -112,8 +141,22 @@ class OnlineStore:
             NotPublished: ``CURRENT`` names a generation that cannot be opened, none is open, and no other is sound.
         """
         self._looked_at = time.monotonic()
+        self._look_what_is_hidden()
         with self._turning:
             return self._refresh()
+
+    def _look_what_is_hidden(self) -> None:
+        """Of a file that cannot be read what was read before holds; where nothing was, nobody can be answered."""
+        now = hiding.signature(self._home)
+        if self._hiding is not None and now == self._hiding_file[0]:
+            return
+        if self._hiding is not None and self._hiding.until and now is None:
+            self._hiding_file = now, f"{hiding.HIDDEN}, who is being erased, is gone"
+            return
+        try:
+            self._hiding, self._hiding_file = hiding.read(self._home), (now, None)
+        except Unsound as fault:
+            self._hiding_file = now, str(fault)
 
     def _refresh(self) -> bool:
         before = self._view
@@ -134,7 +177,7 @@ class OnlineStore:
         newest."""
         try:
             wanted = files.pointer(self._home)
-            self.fault = None
+            self._fault = None
         except Unsound as fault:
             self._say(str(fault))
             return self._view.generation.id if self._view else next(reversed(files.stored_ids(self._home)), None)
@@ -190,16 +233,16 @@ class OnlineStore:
 
     def _fall_back(self) -> None:
         """The newest generation that is sound, where the wanted one is not and none is open."""
-        said = self.fault
+        said = self._fault
         for identifier in reversed(files.stored_ids(self._home)):
             self._turn_to(identifier)
             if self._view is not None:
-                self.fault = f"{said}; answers come from publication {identifier}"
+                self._fault = f"{said}; answers come from publication {identifier}"
                 return
-        self.fault = said
+        self._fault = said
 
     def _say(self, fault: str) -> None:
-        self.fault = fault
+        self._fault = fault
 
     def _is_touched(self) -> bool:
         return self._view is not None and self._now() != self._signature
@@ -240,7 +283,7 @@ def _open(folder: Path) -> View:
         _check_length(folder, environment)
     except (OSError, lmdb.Error) as fault:
         raise Unsound(f"{files.DATA} cannot be opened ({type(fault).__name__})") from fault
-    return View(generation, environment)
+    return View(generation, environment, Hidden())
 
 
 def _check_length(folder: Path, environment: lmdb.Environment) -> None:

@@ -13,6 +13,7 @@ times are in a zone that nobody named, and for clocks that are a little off. Two
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -32,12 +33,16 @@ def margin_of(rules: dict[str, Any]) -> timedelta:
     return timedelta(hours=validation.ahead_hours) if validation else MARGIN
 
 
-def refused_ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> dict[str, int]:
-    """``ahead``: how many bronze rows are refused for a time ahead of their landing alone; empty where none is."""
+def refused_ahead(
+    table: type[Table], rows: pl.DataFrame, margin: timedelta, refuse: Collection[str] = ()
+) -> dict[str, int]:
+    """``ahead``: how many bronze rows are refused for a time ahead of their landing alone; empty where none is.
+    ``refuse`` as `judging.judge` has it."""
     failures = ahead(table, rows, margin)
     if failures.is_empty():
         return {}
-    count = judging.judge(table, rows).valid.height - judging.judge(table, rows, failures).valid.height
+    before, after = (judging.judge(table, rows, also, refuse).valid.height for also in (None, failures))
+    count = before - after
     return {"ahead": count} if count else {}
 
 

@@ -47,6 +47,7 @@ class TableChecks(Frozen):
     consistency: dict[str, Condition] = {}  # values of a row among themselves
     accuracy: dict[str, Condition] = {}  # a value against what is known of the world
     event_column: str | None = None  # when it happened
+    refuse: list[str] = []  # optional columns of which a broken value refuses the row; of others it is emptied
     late_after_days: int = Field(default=31, ge=0)  # older than the newest event of its file by more: late
 
     @property
@@ -59,7 +60,7 @@ class TableChecks(Frozen):
 
     def unknown_columns(self, known: Iterable[str]) -> list[str]:
         """Columns that the checks name and the table lacks."""
-        named = {*self.required, *self.expected, *([self.event_column] if self.event_column else [])}
+        named = {*self.required, *self.expected, *self.refuse, *([self.event_column] if self.event_column else [])}
         named |= {c for text in self.conditions.values() for c in pl.sql_expr(text).meta.root_names()}
         return sorted(named - set(known))
 

@@ -14,7 +14,8 @@ The five dimensions, each a share of checks passed, null where nothing could be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -174,14 +175,56 @@ def alerts(
     """
     rows: list[dict[str, Any]] = []
     together = metrics.filter(pl.col("source_system") == ALL).sort("table_name", "table_version")
+    suspects = _suspects(together, floors, smallest_drop)
     for (table_name,), measured in together.group_by("table_name", maintain_order=True):
-        for dimension in DIMENSIONS:
+        for dimension in (d for d in DIMENSIONS if (table_name, d) in suspects):
             series = measured.select("table_version", "measured_at", value=f"{dimension}_score").drop_nulls("value")
             found = _stretches(
                 series.rows(), floors.get(dimension), history=history, deviation=deviation, smallest_drop=smallest_drop
             )
             rows += [{"table_name": table_name, "dimension": dimension, **stretch} for stretch in found]
     return pl.DataFrame(rows, schema=dict(Alerts.create_empty().schema))
+
+
+def _suspects(metrics: pl.DataFrame, floors: Mapping[Dimension, float], smallest_drop: float) -> set[tuple[str, str]]:
+    """Tables and dimensions of which a value can be bad: all others stay above their floor and within
+    ``smallest_drop`` of their highest value, whatever came when. They are most, and are not gone through one by one.
+    """
+    found = set[tuple[str, str]]()
+    for dimension in DIMENSIONS:
+        value, floor = pl.col(f"{dimension}_score"), floors.get(dimension)
+        told = metrics.group_by("table_name").agg(least=value.min(), most=value.max()).drop_nulls("least")
+        below = pl.lit(False) if floor is None else pl.col("least") < floor
+        bad = told.filter(below | (pl.col("least") < pl.col("most") - smallest_drop))
+        found |= {(table, dimension) for table in bad["table_name"]}
+    return found
+
+
+def _median(ordered: Sequence[float]) -> float:
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _median_deviation(ordered: Sequence[float], centre: float) -> float:
+    """The median distance of ordered values to ``centre``, found among those below and those above it without a look
+    at all of them."""
+    count, border = len(ordered), bisect_left(ordered, centre)
+
+    def distance(place: int) -> float:
+        """The distance that has ``place`` smaller ones; of those below the nearest ``low`` are among them."""
+        low, high = max(0, place + 1 - (count - border)), min(place + 1, border)
+        while low < high:
+            half = (low + high) // 2
+            if centre - ordered[border - 1 - half] < ordered[border + place - half] - centre:
+                low = half + 1
+            else:
+                high = half
+        below = centre - ordered[border - low] if low else 0.0
+        above = ordered[border + place - low] - centre if low <= place else 0.0
+        return max(below, above)
+
+    middle = count // 2
+    return distance(middle) if count % 2 else (distance(middle - 1) + distance(middle)) / 2
 
 
 def _stretches(
@@ -193,14 +236,12 @@ def _stretches(
     smallest_drop: float,
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    good: list[float] = []
+    good: list[float] = []  # in order of value
     for version, moment, value in series:
-        past = pl.Series(good, dtype=pl.Float64)
-        usual = past.median() if len(good) >= history else None
+        usual = _median(good) if good and len(good) >= history else None
         limit, reason = floor, "floor"
-        if isinstance(usual, float) and (floor is None or value >= floor):
-            spread = (past - usual).abs().median()
-            assert isinstance(spread, float)
+        if usual is not None and (floor is None or value >= floor):
+            spread = _median_deviation(good, usual)
             limit, reason = usual - max(smallest_drop, deviation * MAD_TO_DEVIATION * spread), "deviation"
         stands = bool(found) and found[-1]["cleared_at"] is None
         if limit is not None and value < limit:
@@ -210,7 +251,7 @@ def _stretches(
                 opened = {"opened_version": version, "opened_at": moment, "cleared_at": None}
                 found.append({**opened, "reason": reason, "value": value, "limit": limit})
             continue
-        good.append(value)
+        insort(good, value)
         if stands:
             found[-1]["cleared_at"] = moment
     return found

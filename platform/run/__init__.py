@@ -22,7 +22,7 @@ from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.backfill import fix_window
-from customer360.platform.run.control import CONTROL, write_control_tables
+from customer360.platform.run.closing import close_run, written_at_the_end
 from customer360.platform.run.exchange import gather_units, split_units, units_of
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, followed, standing_facts
@@ -85,7 +85,7 @@ def run_locked(
     """
     lake, chosen = lake_of(settings), request.nodes()
     needed = request.lands(chosen)
-    lake.look_together(request.touches(chosen).union(can_grow(), CONTROL))
+    lake.look_together(request.touches(chosen).union(can_grow(), written_at_the_end()))
     check_buckets(lake)
     check(settings.lake)
     record = ledger.start_run(request.command, request.started_by)
@@ -234,7 +234,7 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
-        write_control_tables(self.lake, self.settings, self.record)
+        close_run(self.lake, self.settings, self.rules, self.record)
         if not self.failures:
             tend(self.lake, self.settings.lake)
 

@@ -21,6 +21,7 @@ from customer360.platform.run.migrating import in_words, to_contract
 from customer360.platform.schemas import Version, next_version
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
+from customer360.platform.sources.cards import cleared
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.observed import Observer
@@ -79,7 +80,7 @@ def _seen(landing: Landing, source: Source, piece: Input, known: Version | None,
     """What one input brings. What its mapping cannot be applied to is not cast: a run says why."""
     observer = Observer(source, known.columns if known else None, schema_contract_of(source))
     table, uncast = tables.by_name(source.table), Counter[str]()
-    for records in source.pieces(landing, piece):
+    for records in cleared(source, source.pieces(landing, piece)):
         observer.look(records)
         if observer.contract.data_type != "evolve" and not observer.missing():
             fitted = fit(records.frame, table, marking(source, landing), reading)

@@ -115,7 +115,7 @@ def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
         StreamingWatermarks: [row for n, s in settings.sources.items() for row in _watermarks(lake, n, s, record)],
     }
     for table, rows in found.items():
-        _write(lake, table, rows)
+        write_rows(lake, table, rows)
     write_schema_versions(lake)
 
 
@@ -126,10 +126,15 @@ def write_schema_versions(lake: Lake) -> None:
     if paths and lake.transaction(schemas.NAME, "control") != digest:
         found = schemas.readable(lake, paths)
         # Where one is damaged the next run looks again
-        _write(lake, schemas.SchemaVersions, list(schemas.rows(found)), digest if len(found) == len(paths) else None)
+        write_rows(
+            lake, schemas.SchemaVersions, list(schemas.rows(found)), digest if len(found) == len(paths) else None
+        )
 
 
-def _write(lake: Lake, table: type[Table], rows: list[dict[str, Any]], digest: int | None = None) -> None:
+def write_rows(lake: Lake, table: type[Table], rows: list[dict[str, Any]], digest: int | None = None) -> None:
+    """Replace a table that is told anew at the end of each run; where the rows are those that stand, nothing is
+    written.
+    """
     name = tables.spec(table).name
     if rows or lake.exists(name):
         lake.ensure(table)

@@ -16,19 +16,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from customer360.platform import telemetry
-from customer360.platform.errors import TRANSIENT, UnitTimeout
+from customer360.platform.errors import TRANSIENT, NoRay, UnitTimeout
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.tables import TABLES
 
 FEW = 256  # units, up to which they are tasks of their own
 DEATHS = 3  # of workers at one unit, after which it is not tried again
+STARTS = 3  # of a local Ray that does not come up in time, after which it is not tried again
 WAITING_CPUS = 0.25  # of a task that mostly waits for another system
 
 # They announce each execution and each missing progress bar; our own lines say more.
@@ -268,25 +269,57 @@ class RayExecutor:
 
 
 def start_ray(settings: ExecutionSettings, state: Path) -> None:
-    """Connect to the configured Ray, or start a local one sized for this machine, with a token below ``state``."""
+    """Connect to the configured Ray, or start a local one sized for this machine, with a token below ``state``.
+
+    Raises:
+        NoRay: none answers, or none starts; says what to do.
+    """
     guard_ray(settings, state)
     import ray
 
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
-    environment = {"env_vars": {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}}, "log_to_driver": False,
+    }  # fmt: skip
     if address:
         with telemetry.heartbeat(f"connecting to Ray at {address}"):
-            ray.init(address=address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
+            try:
+                ray.init(address=address, ignore_reinit_error=True, **options)
+            except ConnectionError as fault:
+                said = f"no Ray answers at {address} (execution.ray_address, or RAY_ADDRESS): {_first_line(fault)}"
+                raise NoRay(said) from fault
         return
+    options |= {
+        "num_cpus": settings.cpus, "include_dashboard": False, "logging_level": "ERROR",
+        "object_store_memory": settings.object_store_megabytes * 1024 * 1024,
+    }  # fmt: skip
     with telemetry.heartbeat("starting Ray"):
-        ray.init(
-            num_cpus=settings.cpus,
-            include_dashboard=False,
-            object_store_memory=settings.object_store_megabytes * 1024 * 1024,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        _start_local(options)
+
+
+def _start_local(options: Mapping[str, Any]) -> None:
+    """Start a Ray of this machine. One that has too little of a busy processor gives itself up after half a minute,
+    which no option changes: it is started again."""
+    import ray
+
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as fault:
+            ray.shutdown()  # what had started of it
+            if "timed out" not in str(fault):
+                raise
+            if attempt == STARTS:
+                raise NoRay(
+                    f"Ray was started {STARTS} times and did not come up in time: too much runs beside it. Run again "
+                    f"when less does, or without Ray (execution.executor: local). It said: {_first_line(fault)}"
+                ) from fault
+            telemetry.log.warning(f"Ray did not come up in time, as on a busy machine; starting it again ({attempt})")
+
+
+def _first_line(fault: Exception) -> str:
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0]
 
 
 def guard_ray(settings: ExecutionSettings, state: Path) -> None:

@@ -60,6 +60,7 @@ class Job:
     ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
     origin: Origin | None = None  # of the commit that stands, once it is known that the node is not current
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
+    refuse: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
     whole: str = ""  # why all rows are made anew of a table that stood, as far as it is known
 
     @property
@@ -110,7 +111,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     parts: list[Any] = [
         graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
         {name: written(context.lake, name, files) for name, files in inputs.items()},
-        plain(params),
+        _plain_rules(params),
         str(context.as_of) if node.is_dated else None,
         node.version(own) if node.version else None,
         context.lake.buckets,
@@ -118,6 +119,9 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     checks = checks_of(rules, node.records) if node.records else None
     if checks:
         parts.append(plain(checks))
+    refuse = {name: tuple(c.refuse) for name in node.judged if (c := checks_of(rules, name)) and c.refuse}
+    if refuse:
+        parts.append(plain(refuse))
     if any(tables.spec(tables.by_name(name)).names_times for name in node.judged):
         parts.append(str(margin_of(rules)))
     standing = tuple(s for name in node.judged for s in of_table(context.lake, context.settings, name))
@@ -131,7 +135,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         [parts[0], {name: _ground_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
     job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
-    return replace(job, snapshots=standing, ground=ground)
+    return replace(job, snapshots=standing, ground=ground, refuse=refuse)
 
 
 def standing_origin(job: Job) -> Origin | None:
@@ -247,10 +251,10 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     standing, before = {f.path for f in stored}, _inputs_before(job, stored)
     now = {t: _by_bucket(lake, t, job.inputs[t]) for t in node.inputs}
     then = {t: _by_bucket(lake, t, files) for t, files in before.items()}
-    code, made, stay = graph.code_fingerprint(node.function, node.outputs), list[_Bucket](), []
+    constant, made, stay = _constant(job), list[_Bucket](), []
     for bucket in range(lake.buckets):
         inputs = tuple(stored_part(job, t, now[t][bucket]) for t in node.inputs)
-        stem = _unit_stem(job, code, inputs)
+        stem = _unit_stem(constant, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"
         if job.refreshed:  # under the standing file's name a new content could not be told from the old
@@ -330,6 +334,7 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
         partition=job.partition,
         margin=job.margin,
         snapshots=job.snapshots,
+        refuse=job.refuse,
         **options,
     )
 
@@ -344,10 +349,29 @@ def _by_bucket(lake: Lake, table: str, files: Sequence[File]) -> list[Sequence[F
     return list(found.values())
 
 
-def _unit_stem(job: Job, code: str, inputs: Iterable[InputPart]) -> str:
-    constant = [code, {k: plain(v) for k, v in job.reserved.items()}]
+def _constant(job: Job) -> list[Any]:
+    """What all units of a node have in common that decides their rows: code and reserved values."""
+    code = graph.code_fingerprint(job.node.function, job.node.outputs)
+    return [code, {k: _plain_rules(v) if k == "params" else plain(v) for k, v in job.reserved.items()}]
+
+
+def _unit_stem(constant: list[Any], inputs: Iterable[InputPart]) -> str:
     files = [[p.table, [f.path for f in p.files]] for p in inputs]
     return "u" + hashlib.sha256(json.dumps([constant, files], sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+KINDS = 16  # of rule files of which it is kept how they read
+_rules_told: list[tuple[Any, Any]] = []  # the typed values of rule files, which never change, and as they read
+
+
+def _plain_rules(params: Any) -> Any:
+    """As `plain`; many nodes have the values of one rule file, which take a millisecond to print."""
+    for known, told in _rules_told:
+        if known is params:
+            return told
+    told = plain(params)
+    _rules_told[:] = [*_rules_told[1 - KINDS :], (params, told)]
+    return told
 
 
 def plain(value: Any) -> Any:

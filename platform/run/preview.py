@@ -4,8 +4,10 @@ every node.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from customer360.platform import graph, ledger, tables
@@ -14,7 +16,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.ingest import landed_inputs, pending
 from customer360.platform.run.looking import all_looked
-from customer360.platform.run.planning import Context, is_current, prepare
+from customer360.platform.run.planning import Context, checks_of, is_current, prepare
 from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
@@ -90,9 +92,14 @@ def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any], n
     sources = _sources(lake, settings, rules, now or datetime.now(UTC))
     dirty = {source.table for source in sources if source.batches}
     nodes = []
+
+    @cache  # read from data, and the same for all nodes
+    def default_as_of() -> date:
+        return graph.default_as_of(lake, settings.zones)
+
     for number, stage in enumerate(graph.levels(graph.selection(request.start, request.end)), 1):
         for node in stage:
-            why = _reason(node, Context(lake, settings, request.as_of), rules, dirty)
+            why = _reason(node, Context(lake, settings, request.as_of), rules, dirty, default_as_of)
             if why:
                 dirty |= {tables.spec(output).name for output in node.outputs}
             nodes.append(NodePreview(number, node.name, "build" if why else "current", why))
@@ -136,7 +143,8 @@ def _waiting(lake: Lake, landing: Landing, source: Source, rules: dict[str, Any]
     facts = ledger.last_facts(lake, source.table, f"batch:{name}")
     inputs = tuple(piece for batch in batches for piece in batch.inputs)
     reading = reading_of(source, rules, facts)
-    return Waiting(name, source, inputs, reading, facts, landed_inputs(lake, name)), len(batches)
+    refuse = tuple(checks.refuse) if (checks := checks_of(rules, source.table)) else ()
+    return Waiting(name, source, inputs, reading, facts, landed_inputs(lake, name), refuse), len(batches)
 
 
 def _sticking(lake: Lake, settings: Settings, name: str) -> str:
@@ -145,7 +153,9 @@ def _sticking(lake: Lake, settings: Settings, name: str) -> str:
     return "; ".join(f"batch {line.seq} failed: {line.reason}" for line in failed)
 
 
-def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]) -> str:
+def _reason(
+    node: Node, context: Context, rules: dict[str, Any], dirty: set[str], default_as_of: Callable[[], date]
+) -> str:
     """Why a node would be built; empty when it is current. ``dirty`` are the tables that have new rows by then."""
     if not context.lake.exists(tables.spec(node.table).name):
         return "never built"
@@ -154,7 +164,7 @@ def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]
     try:
         as_of = context.as_of
         if as_of is None and node.needs_date:
-            as_of = graph.default_as_of(context.lake, context.settings.zones)
+            as_of = default_as_of()
         job = prepare(node, Context(context.lake, context.settings, as_of), rules)
     except Exception as fault:  # noqa: BLE001 - one node that cannot be planned keeps no other from being looked at
         return f"cannot be planned: {type(fault).__name__}: {fault}"

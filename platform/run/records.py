@@ -16,7 +16,7 @@ of runs; times that lie after their own delivery count as ``ahead`` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -42,18 +42,20 @@ from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table
 
+NULLED = {"row_id": pl.String, "rule": pl.String, "column": pl.String, "value": pl.String}
 COUNTS = ("bronze", "quarantined", "duplicates", "superseded", "combined", "deleted")  # that add up
 
 
 @dataclass(frozen=True)
 class Current:
     """``rows``: current bronze rows; ``quarantined``: broken rules; ``tally``: quality; ``facts``: counts that must
-    balance, and beside them how many optional values were nulled."""
+    balance, and beside them how many optional values of the current rows were nulled; ``nulled``: these, `NULLED`."""
 
     rows: pl.DataFrame
     quarantined: pl.DataFrame
     facts: dict[str, int]
     tally: Tally = field(default_factory=dict)
+    nulled: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NULLED))
 
 
 def current_records(
@@ -65,12 +67,14 @@ def current_records(
     snapshots: Iterable[Snapshot] = (),
     *,
     measured: bool = True,
+    refuse: Collection[str] = (),
 ) -> Current:
     """Judge and fold a part of a bronze table that holds all rows of its keys.
 
     ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for; ``margin`` is how far a
     time may lie after its landing; ``snapshots`` the newest of each source that delivers snapshots. Quality is not
-    ``measured`` of rows that are only read beside others: it is where they are a table of their own.
+    ``measured`` of rows that are only read beside others: it is where they are a table of their own. ``refuse`` names
+    optional columns whose broken values cost the row, not the value alone.
     """
     if bronze.is_empty():
         return Current(bronze, Quarantine.create_empty(), dict.fromkeys(COUNTS, 0))
@@ -78,7 +82,7 @@ def current_records(
     dated, moved = redated(table, standing, margin)
     delivered, _ = parted(table, standing)
     judged, deletions = parted(table, dated)
-    verdict = judging.judge(table, judged, ahead(table, judged, margin))
+    verdict = judging.judge(table, judged, ahead(table, judged, margin), refuse)
     refused = quarantine_rows(table, delivered, verdict)
     sound = pl.concat([verdict.valid, deletions])
     repaired = _delivered_again(table, judged.filter(row_id().is_in(refused["row_id"].implode())), sound)
@@ -93,22 +97,31 @@ def current_records(
         "combined": folded.combined,
         "deleted": folded.deleted,
     }
-    facts |= _nulled(verdict) | moved
+    nulled = _nulled(verdict, judged, folded.rows)
+    facts |= _counted(nulled) | moved
     if not measured:
-        return Current(folded.rows, quarantined, facts)
+        return Current(folded.rows, quarantined, facts, nulled=nulled)
     repeats = folded.repeats.filter(~is_deletion())
     counted = tally(table, checks, delivered, verdict.valid, repeats, _sound(delivered, verdict))
-    return Current(folded.rows, quarantined, facts, counted)
+    return Current(folded.rows, quarantined, facts, counted, nulled)
 
 
-def _nulled(verdict: Verdict) -> dict[str, int]:
-    """How many values of optional columns broke their contract, in all and by column and rule; nothing where
-    none did.
-    """
+def _nulled(verdict: Verdict, judged: pl.DataFrame, current: pl.DataFrame) -> pl.DataFrame:
+    """Values of optional columns that broke their contract in the rows that are current, `NULLED`."""
     if verdict.nulled.is_empty():
+        return pl.DataFrame(schema=NULLED)
+    placed = judged.lazy().select(row_id=row_id()).with_row_index(tables.ROW).collect()
+    cells = verdict.nulled.join(placed, on=tables.ROW)
+    of_current = cells.join(current.select(row_id=row_id()), on="row_id", how="semi")
+    return of_current.select(list(NULLED)).sort("row_id", "column", "rule")
+
+
+def _counted(nulled: pl.DataFrame) -> dict[str, int]:
+    """How many values were nulled, in all and by column and rule; nothing where none were."""
+    if nulled.is_empty():
         return {}
-    counted = verdict.nulled.group_by("column", "rule").len().sort("column", "rule")
-    return {"nulled": verdict.nulled.height, **{f"nulled|{c}|{rule}": n for c, rule, n in counted.rows()}}
+    counted = nulled.group_by("column", "rule").len().sort("column", "rule")
+    return {"nulled": nulled.height, **{f"nulled|{c}|{rule}": n for c, rule, n in counted.rows()}}
 
 
 def _sound(standing: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:

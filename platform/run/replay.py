@@ -27,6 +27,7 @@ from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import WHOLE
+from customer360.platform.sources.cards import cleared_bytes
 from customer360.platform.sources.casting import DELETED, fit
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.grouping import is_grouped
@@ -170,6 +171,7 @@ def _corrections(
     repaired = [_columns(row, settings, f"{file}:{number}", refused) for number, row in rows.items()]
     data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in repaired).encode()
     source = next(iter(rows.values()))["_source"]
+    data = cleared_bytes(settings.sources[source], data)
     path = f"{REPLAYS}/{source}/{hashlib.sha256(data).hexdigest()[:24]}.jsonl"
     if any(b.inline == path for b in ledger.batches(lake, source)):
         return path, b""

@@ -14,7 +14,7 @@ where rows of one key stay together, and the table is read by subject.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -90,6 +90,7 @@ class BuildUnit:
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what is judged
+    refuse: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
     known: tuple[InputPart, ...] = ()  # of buckets: their inputs when the stored rows were made, which others keep
 
     def run(self) -> UnitResult:
@@ -102,9 +103,11 @@ class BuildUnit:
             frame = frame.collect().lazy() if is_little(part) else frame
             if part.table in judged:
                 own = part.table == records
+                frame = self.node.judges[part.table](frame) if part.table in self.node.judges else frame
                 table, replaced, checks = tables.by_name(part.table), set(self.replaced), self.checks if own else None
                 bronze, extent = frame.collect(), (self.margin, self.snapshots)
-                made = current_records(table, bronze, replaced, checks, *extent, measured=own)
+                columns = self.refuse.get(part.table, ())
+                made = current_records(table, bronze, replaced, checks, *extent, measured=own, refuse=columns)
                 current, frame = made if own else current, made.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)

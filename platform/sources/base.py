@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -23,6 +24,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources import formats
+from customer360.platform.sources.cards import cleared_bytes
 from customer360.platform.sources.formats.records import Records
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.mapping.joins import Join, pinned
@@ -109,7 +111,7 @@ class Source(SourceSettings):
         """
         if self._lake is None:
             raise ConfigError(f"a source of {self.table} has no lake to keep its pages in")
-        return Spool(self._lake, self.name, piece.name)
+        return Spool(self._lake, self.name, piece.name, partial(cleared_bytes, self))
 
     @property
     def state_folder(self) -> Path:

@@ -29,6 +29,7 @@ from customer360.platform.sources.protocols.changes.binlog import (
     Place,
     Unreadable,
     files_of,
+    server_of,
     settings_faults,
     status_of,
 )
@@ -53,7 +54,8 @@ class BinlogSource(Source):
     row whose key changed is a deletion and an update.
 
     The first batch notes where the log ends and reads the relation; what changed in between comes again with the
-    second.
+    second. A place is a file and an offset of one server; of MariaDB it is also its GTIDs, by which a replica that took
+    its server's place goes on.
     """
 
     connects: ClassVar[type[Connection] | None] = MySQL
@@ -103,16 +105,18 @@ class BinlogSource(Source):
         cursor = last_cursor(known)
         with self.connected.session() as session:
             self._check(session)
-            server = str(session.answer(sa.select(sa.literal_column("@@server_id")))[0][0])
+            server = server_of(session)
             if cursor is None:
                 self._warn_of_cascades(session)
         if cursor is None:
             return self._anew(end, server, {"rows": self.snapshot})
         after = Place.read(cursor["place"])
-        if after == end:
+        if (str(after), cursor["server"]) == (str(end), server):
             return Discovery()
         try:
-            if lost := self._lost(after, end, cursor, server):
+            if server != cursor["server"] and cursor.get("gtids"):
+                after = self._moved(after, cursor["gtids"])
+            elif lost := self._lost(after, end, cursor, server):
                 raise Unreadable(f"{self.connected.where}: {lost}")
             detail, has_changes = self._range(after, end)
         except Unreadable as lost:
@@ -121,16 +125,27 @@ class BinlogSource(Source):
             telemetry.log.warning(f"{self.name}: {lost}; reads {self.relation} anew")
             return self._anew(end, server, {"rows": True, "emptied": True})
         upto = Place.read(detail["upto"])
-        if not has_changes and upto.file == after.file:
+        if not has_changes and (after == end or (upto.file == after.file and server == cursor["server"])):
             return Discovery()
+        stands = self._cursor(upto, server)
+        detail |= {"server": server, "gtids": [cursor.get("gtids"), stands["gtids"]]}
         name = f"{self.relation}/{detail['after']}-{detail['upto']}"
-        return Discovery((Input(name, detail),), self._cursor(upto, server))
+        return Discovery((Input(name, detail),), stands)
 
     def _anew(self, end: Place, server: str, detail: dict[str, Any]) -> Discovery:
-        return Discovery((Input(f"{self.relation}/rows", detail),), self._cursor(end, server))
+        stands = self._cursor(end, server)
+        detail |= {"server": server, "gtids": [None, stands["gtids"]]}
+        return Discovery((Input(f"{self.relation}/rows", detail),), stands)
 
     def _cursor(self, place: Place, server: str) -> dict[str, Any]:
-        return {"place": str(place), "server": server, "begun": self._log.begun(place.file)}
+        return {"place": str(place), "server": server, "begun": self._log.begun(place.file),
+                "gtids": self._log.gtids(place)}  # fmt: skip
+
+    def _moved(self, after: Place, gtids: str) -> Place:
+        """A place in the log of another server, where this one's goes on."""
+        found = self._log.place_after(gtids)
+        telemetry.event(f"{self.name}: goes on in the log of another server: at {found}, not {after} (GTID {gtids})")
+        return found
 
     def _lost(self, after: Place, end: Place, cursor: dict[str, Any], server: str) -> str:
         """Why what came after a place is not to be had; empty where it is."""
@@ -172,7 +187,11 @@ class BinlogSource(Source):
             columns = session.columns(self._rows)
             key = self._check(session)
             is_empty = True
-            found = self._changes(piece, columns, key) if "upto" in piece.detail else self._standing(session, piece)
+            if "upto" in piece.detail:
+                log = replace(self._log, kinds=self._kinds(session))
+                found = self._changes(log.groups(*self._here(piece, server_of(session))), columns, key)
+            else:
+                found = self._standing(session, piece)
             for records in found:
                 yield records
                 is_empty = False
@@ -185,6 +204,10 @@ class BinlogSource(Source):
         if (cursor := last_cursor(known)) is None:
             return None
         after = Place.read(cursor["place"])
+        with self.connected.session() as session:
+            server = server_of(session)
+        if server != cursor["server"] and cursor.get("gtids"):
+            after = self._log.place_after(cursor["gtids"])
         sizes = files_of(self.connected)
         return Lag(sum(n for file, n in sizes.items() if Place.of(file, 0) >= after[:1]) - after.offset, "bytes")
 
@@ -196,15 +219,34 @@ class BinlogSource(Source):
         """All rows, as of one moment."""
         if not piece.detail["rows"]:
             return
+        if piece.detail.get("server", "") not in ("", server_of(session)) and (upto := piece.detail["gtids"][1]):
+            self._log.place_after(upto)  # rows that are older than what is read after them would stay so
         session.snapshot()
         first = 1
         for frame in session.frames(self._rows, session.columns(self._rows)):
             yield of_snapshot(frame, first)
             first += frame.height
 
-    def _changes(self, piece: Input, columns: dict[str, str], key: Sequence[str]) -> Iterator[Records]:
+    def _here(self, piece: Input, server: str) -> tuple[Place, Place]:
+        """The bounds of an input in the log of the server that is asked now, whichever it was when they were fixed.
+
+        Raises:
+            Unreadable: they are none of it.
+        """
+        after, upto = Place.read(piece.detail["after"]), Place.read(piece.detail["upto"])
+        if piece.detail.get("server", server) == server:
+            return after, upto
+        first, last = piece.detail["gtids"]
+        if not first or not last:
+            raise Unreadable(
+                f"{self.connected.where} is server {server}, and {piece.name} is of the log of server "
+                f"{piece.detail['server']}; {ANEW} once `customer360 batch drop` let the batch go"
+            )
+        return self._moved(after, first), self._moved(upto, last)
+
+    def _changes(self, groups: Iterator[Group], columns: dict[str, str], key: Sequence[str]) -> Iterator[Records]:
         held, first = list[Record](), 1
-        for group in self._log.groups(Place.read(piece.detail["after"]), Place.read(piece.detail["upto"])):
+        for group in groups:
             if group.is_emptied:
                 held += self._emptied(group, columns)
             while group.events:  # their rows are let go one after another: a transaction may be large
@@ -238,6 +280,12 @@ class BinlogSource(Source):
         """
         if faults := settings_faults(session):
             raise SourceError(f"{self.connected.where}: SET GLOBAL {', '.join(faults)}")
+        packed = [name for name, kind in self._kinds(session).items() if "COMPRESSED" in kind]
+        if packed:
+            raise SourceError(
+                f"columns of {self.relation} of {self.connected.where} are COMPRESSED, which its log does not tell: "
+                f"{', '.join(packed)}"
+            )
         log = self._log
         of = sa.table("KEY_COLUMN_USAGE", schema="information_schema")
         is_key = (
@@ -252,6 +300,14 @@ class BinlogSource(Source):
             f"{self.relation} of {self.connected.where} is no table, or has no primary key that tells its rows apart: "
             f"ALTER TABLE {self.relation} ADD PRIMARY KEY (…)"
         )
+
+    def _kinds(self, session: Session) -> dict[str, str]:
+        """The types of its columns, as the server names them."""
+        of = sa.table("COLUMNS", schema="information_schema")
+        here = (sa.column("TABLE_SCHEMA") == self._log.schema) & (sa.column("TABLE_NAME") == self._log.table)
+        asked: Any = sa.select(sa.column("COLUMN_NAME"), sa.column("COLUMN_TYPE"))
+        asked = asked.select_from(of).where(here)
+        return {str(name): str(kind) for name, kind in session.answer(asked)}
 
     def _warn_of_cascades(self, session: Session) -> None:
         """Rows that a foreign key deletes or changes are in no log."""

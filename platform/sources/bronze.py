@@ -13,17 +13,18 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import erasure_list, judging, tables
+from customer360.platform import erasure_list, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.evolution import Column, SchemaContract, Seen
 from customer360.platform.lake import Add, Lake
-from customer360.platform.ledger import Batch, InputOutcome
+from customer360.platform.ledger import Batch, Input, InputOutcome
 from customer360.platform.quality import ERASED, DeadLetters
 from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_rows
+from customer360.platform.sources.cards import cleared, cleared_fit, cleared_rows, cleared_text
+from customer360.platform.sources.casting import DELETED, Fitted, fit, refused_rows
 from customer360.platform.sources.expressions import nested
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
@@ -121,7 +122,16 @@ class IngestUnit:
     @property
     def address(self) -> str:
         """What the rows hold in ``_file``: the name of the input, or the object of the corrections."""
-        return self.batch.inline or self.batch.inputs[self.index].name
+        return self.batch.inline or self.piece.name
+
+    @property
+    def piece(self) -> Input:
+        """The input; a unit that went to a worker has no other."""
+        return self.batch.inputs[min(self.index, len(self.batch.inputs) - 1)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker, of the batch the one input: each of thousands of units would carry thousands."""
+        return {**vars(self), "batch": replace(self.batch, inputs=self.batch.inputs and (self.piece,), cursor=None)}
 
     @property
     def lane(self) -> str:
@@ -151,10 +161,10 @@ class IngestUnit:
                 raise
             if self.batch.inline or not self.source.stand_alone or isinstance(fault, TRANSIENT):
                 raise
-            done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
+            done = _Progress(self.reading, done.columns, done.state, cleared_text(self.source, failure_text(fault)))
             self._land(self._first_bytes(done.failure), 0, done)
         used = used_columns(self.source, done.columns, keyed=done.keyed)
-        is_empty = not done.columns and not done.failure
+        is_empty = not (done.columns or done.failure)
         if done.only_deletions or is_empty:  # says nothing of the columns that records have
             used = {"only_deletions": 1, **{f"columns|{column}": 1 for column in self.usual}}
         gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
@@ -164,9 +174,8 @@ class IngestUnit:
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
         warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
         warnings += ("is empty: it has neither a header nor a record",) if is_empty and not done.keyed else ()
-        staged, refused = tuple(done.staged), tuple(done.refused)
-        seen = done.observer.seen() if done.observer else Seen()
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, staged, refused, seen)
+        lists = (tuple(done.notes), outcome, warnings, tuple(done.staged), tuple(done.refused))
+        return Landed(done.bronze, done.dead, facts, *lists, done.observer.seen() if done.observer else Seen())
 
     def _vanished(self, column: str, columns: list[str]) -> str:
         """A sentence about a column that the last delivery had and this input lacks."""
@@ -176,10 +185,10 @@ class IngestUnit:
 
     def _land_pieces(self, done: _Progress) -> None:
         if not self.batch.inline:
-            done.state = self.source.state(self.landing, self.batch.inputs[self.index])
+            done.state = self.source.state(self.landing, self.piece)
             done.observer = Observer(self.source, self.known, self.schema_contract)
         waits = told = False
-        for number, records in enumerate(self._pieces()):
+        for number, records in enumerate(cleared(self.source, self._pieces())):
             done.columns = list(dict.fromkeys([*done.columns, *(c for c in records.frame.columns if c != POSITION)]))
             done.keyed = records.keyed
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
@@ -249,7 +258,7 @@ class IngestUnit:
         except OSError:
             raw = b""
         dead = pl.DataFrame([[WHOLE], [reason], [raw]], schema=DEAD, orient="col")
-        return Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead)
+        return next(cleared(self.source, [Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead)]))
 
     def _land(self, records: Records, number: int, done: _Progress) -> None:
         """Write one piece, and add to ``done`` what it gave."""
@@ -261,8 +270,9 @@ class IngestUnit:
         if not self.batch.inline:  # corrections name the rows that they stand for
             reached = [*done.columns, *self.source.mapping]
             frame = done.numbering.filled(tables.by_name(self.source.table), frame, reached)
-        numbered = {} if frame is fitted.frame else {"refused": _refused(self.source.table, frame)}
-        erased = erasure_list.erased_rows(self.lake, frame, self.source.system)
+        table, refuse = tables.by_name(self.source.table), done.reading.refuse
+        numbered = {} if frame is fitted.frame else {"refused": refused_rows(frame, table, refuse)}
+        erased = erasure_list.erased_rows(self.lake, frame, self.source.system, tables.by_name(self.source.table))
         rows = _with_metadata(self, frame.filter(~erased))
         letters = _dead_letters(self, records.dead, done)
         facts = {
@@ -278,7 +288,7 @@ class IngestUnit:
             **_discarded(done),
             **numbered,
             **punctuality(rows, self.checks),
-            **refused_ahead(tables.by_name(self.source.table), rows, done.reading.margin),
+            **refused_ahead(tables.by_name(self.source.table), rows, done.reading.margin, done.reading.refuse),
         }
         done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
@@ -295,7 +305,7 @@ class IngestUnit:
         if not number:  # what is wrong with the mapping is the affair of this file
             fit(records.frame.head(TRIED), table, mapping, done.reading)
         taken = mapping.taken(records.frame, table, done.reading)
-        kept = grouping.staged(taken.frame, mapping, done.reading)
+        kept = grouping.staged(cleared_rows(self.source, taken.frame), mapping, done.reading)
         letters = _dead_letters(self, records.dead, done)
         stem = f"{self.name}/{self.batch.seq:08d}-{self.index:05d}-{number:05d}"
         done.staged += grouping.stage(self.lake, kept, self.parts, stem)
@@ -308,14 +318,13 @@ class IngestUnit:
     def _pieces(self) -> Iterator[Records]:
         if self.batch.inline:
             return iter([formats.read(self.lake.get(self.batch.inline) or b"", "json")])
-        piece = self.batch.inputs[self.index]
         if self.source.group_by and not grouping.is_grouped(self.source):  # a group's records may lie in any piece
-            return iter([self.source.read(self.landing, piece)])
-        return self.source.pieces(self.landing, piece)
+            return iter([self.source.read(self.landing, self.piece)])
+        return self.source.pieces(self.landing, self.piece)
 
     def _cast(self, records: Records, done: _Progress) -> tuple[Records, Fitted]:
         """The records of a piece as rows, as far as its schema contract lets in values that do not cast."""
-        fitted, mode = self._fitted(records, done), self.schema_contract.data_type
+        fitted, mode = cleared_fit(self.source, self._fitted(records, done)), self.schema_contract.data_type
         uncast = {c: rows for c, rows in fitted.uncast.items() if c not in self.variants}
         if done.observer is None or not uncast:
             return records, fitted
@@ -332,7 +341,7 @@ class IngestUnit:
             said = f"{DISCARDED}a value of {column} is no {types[column].dtype} (data_type: discard_row)"
             reasons = reasons.set(places.is_in(at.filter(rows).implode()) & reasons.is_null(), said)
         records = without_rows(records, reasons)
-        return records, self._fitted(records, done)
+        return records, cleared_fit(self.source, self._fitted(records, done))
 
     def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
@@ -342,7 +351,9 @@ class IngestUnit:
             return fit(records.frame, table, mapping, done.reading, variants)
         marks = {DELETED: f'"{DELETED}"'} if DELETED in records.frame.columns else {}
         own = Mapping(marks)  # corrections are written in the contract's columns
-        fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
+        fitted = fit(
+            records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words, refuse=done.reading.refuse)
+        )
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
         return replace(fitted, frame=frame)
@@ -351,16 +362,6 @@ class IngestUnit:
         again = f"-r{self.attempt}" if self.attempt else ""
         stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}{again}" + (f"-{number:05d}" if number else "")
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
-
-
-def _refused(table: str, frame: pl.DataFrame) -> int:
-    """How many rows their contract will refuse."""
-    contract = tables.by_name(table)
-    typed = frame.select(list(contract.columns()))
-    of = judging.judge(contract, typed).failures[tables.ROW]
-    if DELETED in frame.columns:
-        of = of.filter(~of.is_in(spared_rows(typed, contract, frame[DELETED]).implode()))
-    return of.n_unique()
 
 
 def _discarded(done: _Progress) -> dict[str, int]:

@@ -91,6 +91,9 @@ def fit(
     frame = typed.with_columns(rescue, mapped[POSITION])
     if deleted is not None:
         frame = frame.with_columns(deleted)
+    refused = refused_rows(frame, table, reading.refuse) if reading.refuse else refused
+    optional = {c: values for c, values in optional.items() if c not in reading.refuse}
+    rules = {c: rows for c, rows in rules.items() if c not in reading.refuse}
     return Fitted(
         frame,
         found.collapsed,
@@ -168,6 +171,16 @@ def spared_rows(typed: pl.DataFrame, table: type[Table], deleted: pl.Series) -> 
     """Numbers of the rows that are deletions and name their key, of which the contract asks nothing else."""
     named = typed.select(pl.all_horizontal(pl.col(tables.spec(table).key).is_not_null())).to_series()
     return (deleted.fill_null(value=False) & named).arg_true()
+
+
+def refused_rows(frame: pl.DataFrame, table: type[Table], refuse: Collection[str] = ()) -> int:
+    """How many rows the contract will refuse, and the columns ``refuse`` (as `judging.judge` has it): a value of these
+    that did not cast stands in ``_rescued`` alone."""
+    typed = frame.select([*table.columns(), *(["_rescued"] if refuse else [])])
+    of = judging.judge(table, typed, refuse=refuse).failures[tables.ROW]
+    if DELETED in frame.columns:
+        of = of.filter(~of.is_in(spared_rows(typed, table, frame[DELETED]).implode()))
+    return of.n_unique()
 
 
 def _within_contract(

@@ -39,6 +39,7 @@ from customer360.platform.sources.windows import (
 )
 
 PIECE = 250_000  # rows
+UNREAD = "unread"  # the digest of a first load, until it was read
 SIZES = ("batch_size", "parallel_partitions", "interval_minutes")
 BYTES = ("bytea", "bytes", "bytearray", "memoryview", "binary", "varbinary", "rowversion")
 OF_SPANS = ("upto", "overlap")  # of a cursor
@@ -130,7 +131,7 @@ class DatabaseSource(Source):
             columns = self._columns(session)
             cursor, again = _cursor(known)
             if self.strategy == "full":
-                spans, after = self._all(session, columns, cursor)
+                spans, after = self._all(session, columns, cursor, known)
             else:
                 spans, after = self._newer(session, columns, cursor, known)
         inputs = [Input(self._named(place), detail) for place, detail in enumerate(spans, 1)]
@@ -174,8 +175,16 @@ class DatabaseSource(Source):
                 raise unordered("bytes", repr(name))
         return columns
 
-    def _all(self, session: Session, columns: dict[str, str], cursor: dict[str, Any]) -> tuple[list[Any], Any]:
-        """All rows, where they are not those of the last load."""
+    def _all(
+        self, session: Session, columns: dict[str, str], cursor: dict[str, Any], known: Sequence[Batch]
+    ) -> tuple[list[Any], Any]:
+        """All rows, where they are not those of the last load. A first load has nothing to be compared with: its digest
+        is that of its read.
+        """
+        if not cursor and not self.partition:
+            return [Span().written() | {"nulls": True}], {"digest": UNREAD}
+        if cursor.get("digest") == UNREAD and any(piece.detail.get("waits") for b in known for piece in b.inputs):
+            return [], {}  # until it was read, nobody knows what it holds
         digest = session.digest(self._rows, columns)
         if digest == cursor.get("digest"):
             return [], {}

@@ -27,6 +27,7 @@ from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import values
 from customer360.platform.sources.base import Source
+from customer360.platform.sources.cards import cleared_fit
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import natural
@@ -212,8 +213,8 @@ class GroupUnit:
         needs = None if self.source.needs is None else tuple(self.source.needs)
         mapping = Mapping(self.source.mapping, tuple(self.source.group_by), needs=needs)
         table = tables.by_name(self.source.table)
-        fitted = fit(_decoded(together), table, mapping, self.reading)
-        gone = erasure_list.erased_rows(self.lake, fitted.frame, self.source.system)
+        fitted = cleared_fit(self.source, fit(_decoded(together), table, mapping, self.reading))
+        gone = erasure_list.erased_rows(self.lake, fitted.frame, self.source.system, table)
         groups = _of_groups(fitted.frame, together, table, gone)
         rows = self._rows(fitted.frame.filter(~gone), groups, table)
         told = fresh.join(groups, on=GROUP, how="left", maintain_order="left")
@@ -221,7 +222,7 @@ class GroupUnit:
         adds = [self._write(GROUPED, self._with_metadata(kept))] if kept.height else []
         bronze = [self._write(self.source.table, rows)] if rows.height else []
         rescued = int(rows["_rescued"].is_not_null().sum())
-        late = refused_ahead(table, rows, self.reading.margin)
+        late = refused_ahead(table, rows, self.reading.margin, self.reading.refuse)
         facts = {**fitted.facts, "rescued": rescued, **punctuality(rows, self.checks), **late}
         refused = self._refused(erased)
         return Grouped(adds, bronze, facts, _counted(rows), _counted(erased), fitted.notes, refused)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,6 +72,7 @@ class Spool:
     lake: Shelf
     source: str
     input: str
+    cleared: Callable[[bytes], bytes] = bytes  # what of a page may be kept
 
     @property
     def folder(self) -> str:
@@ -90,7 +91,7 @@ class Spool:
 
     def keep(self, number: int, page: Page) -> None:
         head = json.dumps(page.note, ensure_ascii=False).encode()
-        self.lake.put(self._path(number), head + b"\n" + page.content)
+        self.lake.put(self._path(number), head + b"\n" + self.cleared(page.content))
 
     def drop(self) -> None:
         """Let go of all pages."""

@@ -150,7 +150,8 @@ def deletion_faults(
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
     """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it
     showed is that of later files that leave it open."""
-    words = (rules or {}).get("standardization")
+    words, validation = (rules or {}).get("standardization"), (rules or {}).get("validation")
+    checks = validation.tables.get(source.table) if validation else None
     return Reading(
         words=words if isinstance(words, Words) else Words(),
         timezone=source.timezone,
@@ -159,6 +160,7 @@ def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[
         country=source.country,
         usual=orders(facts or ()),
         margin=margin_of(rules or {}),
+        refuse=tuple(checks.refuse) if checks else (),
     )
 
 

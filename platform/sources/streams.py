@@ -16,7 +16,7 @@ from pydantic import Field
 from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
-from customer360.platform.sources.base import Discovery, Source
+from customer360.platform.sources.base import Discovery, Lag, Source
 from customer360.platform.sources.formats.records import POSITION, Records, aside, no_records, together
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.changes.debezium import Enveloped
@@ -85,6 +85,18 @@ class Streams(Enveloped, Source):
             cursor[partition] = min(cursor[partition], start)
         made = (Input(_name(self.topic, group), {"ranges": [list(r) for r in group]}) for group in inputs)
         return Discovery(tuple(made), {str(p): offset for p, offset in sorted(cursor.items())})
+
+    def behind(self, known: Sequence[Batch]) -> Lag | None:
+        """Messages that the topic holds beyond what is in bronze."""
+        before = {int(p): int(offset) for p, offset in (last_cursor(known) or {}).items()}
+        waiting = 0
+        with broker.consumer(self.connected, self.group) as client:
+            for partition in broker.partitions(client, self.connected, self.topic):
+                low, high = broker.bounds(client, self.connected, self.topic, partition)
+                start = before.get(partition)
+                start = self._first(client, partition, low, high) if start is None else max(start, low)
+                waiting += max(0, high - start)
+        return Lag(waiting, "messages")
 
     def _first(self, client: Any, partition: int, low: int, high: int) -> int:
         if self.start == "earliest":

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
+from pydantic import model_validator
 
 from customer360.platform.connections import Connection
 from customer360.platform.connections.webhook import Webhook
@@ -19,6 +20,7 @@ from customer360.platform.sources.formats.records import POSITION, Records, asid
 from customer360.platform.sources.journals import Journaled, placed
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.hooks import journal
+from customer360.platform.sources.protocols.hooks.forms import as_json
 
 FOLDER = "hooks"  # of the state folder
 ABOUT = ("id", "topic", "received_at")
@@ -33,7 +35,15 @@ class Webhooks(Journaled):
 
     kind: Literal["webhooks"] = "webhooks"
     records: str = ""  # path of the list of records in a body; empty: the body, or its elements
+    body: Literal["json", "form"] = "json"  # as it is sent
+    json_fields: tuple[str, ...] = ()  # fields of a form that hold JSON
     metadata: bool = False
+
+    @model_validator(mode="after")
+    def _has_fields_of_a_form(self) -> Self:
+        if self.json_fields and self.body != "form":
+            raise ValueError("json_fields are fields of a form: say `body: form`")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -77,6 +87,15 @@ class Webhooks(Journaled):
             return [], {}, f"a body that cannot be read: {type(fault).__name__}", body
         lines = [line + b"\n" for line in text.split(b"\n") if line not in (b"", b"\r")]
         return lines, said, "" if lines else "a body without a record", body
+
+    def kept(self, body: bytes) -> bytes:
+        """A body as the journal keeps it: JSON where it is a form, as it came where it cannot be read as one."""
+        if self.body == "json":
+            return body
+        try:
+            return as_json(body, self.json_fields)
+        except (ValueError, RecursionError):
+            return body
 
     def release(self, landing: Landing, batch: Batch) -> None:
         """Delete the segments that are in bronze to their end and nobody writes to."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ __all__ = ["DIALECTS", "connect", "ddl", "query", "rows", "star_ddl"]
 FILE = "warehouse.duckdb"  # below the state folder
 ATTACHED = "warehouse"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+WRITING = frozenset({"copy", "delete", "insert", "merge", "update"})  # also within WITH, and what EXPLAIN ANALYZE runs
+QUOTED = (duckdb.token_type.string_const, duckdb.token_type.comment)
 ZONED = "TIMESTAMP WITH TIME ZONE"
+_WORD = re.compile(rb"[A-Za-z_0-9]+")  # DuckDB parts words at blanks of any script
 CURRENT = "current"  # schema of the current editions, by the names of their tables
 
 
@@ -62,9 +66,20 @@ def query(lake: Lake, statement: str, star: Path | None = None) -> duckdb.DuckDB
         statements = duckdb.extract_statements(statement)
         if [s.type for s in statements if s.type not in READING] or len(statements) != 1:
             raise ConfigError("the query is refused: one SELECT (or EXPLAIN) is asked for, which only reads")
+        if words := sorted(_bare_words(statement) & WRITING):
+            raise ConfigError(f'the query is refused: {words[0].upper()} writes; a name is written as "{words[0]}"')
         return _confined(connection, lake, star).sql(statement)
     except duckdb.Error as fault:
         raise ConfigError(f"the query failed: {fault}") from None
+
+
+def _bare_words(statement: str) -> set[str]:
+    """Words of a statement that stand in no text, no comment and no quoted name, in lower case."""
+    text = statement.encode()
+    tokens = duckdb.tokenize(statement)
+    ends = [*(begins for begins, _ in tokens[1:]), len(text)]
+    bare = (text[begins:end] for (begins, kind), end in zip(tokens, ends, strict=True) if kind not in QUOTED)
+    return {word.decode().lower() for each in bare if not each.startswith(b'"') for word in _WORD.findall(each)}
 
 
 def rows(found: duckdb.DuckDBPyRelation) -> list[tuple[Any, ...]]:

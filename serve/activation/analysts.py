@@ -15,9 +15,9 @@ from customer360.pipelines.gold.customers import Customer360
 from customer360.platform import anonymity, purposes, tables
 from customer360.platform.anonymity import Law, Level, Release
 from customer360.platform.errors import ConfigError, TableMissing
+from customer360.platform.formulas import defused
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
-from customer360.serve.activation.formulas import defused
 
 PEOPLE, VIEW = "silver.people", "gold.customer_360"
 USUAL = ("value_segment", "order_count_365d")

@@ -1,8 +1,9 @@
 """Audiences: how many people a rule means, whom of them a channel may reach, and a file for who sends.
 
 Nobody is in an audience who refused to be treated individually. A channel reaches whoever has consented to it, has an
-address and has not unsubscribed; answers of today count as well as those that the view knew. Everybody who is meant
-ends in one place, and the places add up.
+address and has not unsubscribed; answers of today count as well as those that the view knew. A yes is of the address
+that gave it: who gave one for another address than the view's is counted as not asked, and so is everybody who gave one
+while nothing tells for which address. Everybody who is meant ends in one place, and the places add up.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.pipelines.consents import UNSUBSCRIBABLE, email_point, phone_point
 from customer360.pipelines.denied import denied
 from customer360.pipelines.gold.customers import Customer360
 from customer360.pipelines.gold.customers.consent import PURPOSES
@@ -24,28 +26,26 @@ from customer360.pipelines.rules import Audience, AudienceRules
 from customer360.platform import erasure_list
 from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
+from customer360.platform.formulas import defused
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
-from customer360.serve.activation.formulas import defused
 
-VIEW, ACCOUNTS = "gold.customer_360", "silver.identities"
+VIEW, ACCOUNTS, PERMISSIONS = "gold.customer_360", "silver.identities", "gold.contact_permissions"
 
 
 @dataclass(frozen=True)
 class Channel:
-    """The column that tells whether it is allowed, the column of the address (none: the app knows the device), and
-    whether who once unsubscribed from a campaign is left out."""
+    """The column that tells whether it is allowed, and the column of the address (none: the app knows the device)."""
 
     consent: str
     address: str | None
-    heeds_unsubscription: bool = True
 
 
 CHANNELS: dict[str, Channel] = {
     "email": Channel("may_email", "email_address"),
     "sms": Channel("may_sms", "phone_number"),
     "push": Channel("may_push", None),
-    "phone": Channel("may_call", "phone_number", heeds_unsubscription=False),
+    "phone": Channel("may_call", "phone_number"),
 }
 # Where a meant person ends, the first that fits.
 MEANT, GONE, REFUSED = "meant", "gone", "refused personalization"
@@ -57,7 +57,7 @@ NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
     "same address as another",
 )
 REACHED = "reached"
-PLACES = (GONE, REFUSED, NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
+PLACES = (GONE, REFUSED, UNSUBSCRIBED, NO_CONSENT, NOT_ASKED, NO_ADDRESS, SAME_ADDRESS, REACHED)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def placed(of: People, audience: Audience, channel: str) -> pl.DataFrame:
     reasons = (
         (GONE, ~pl.col("person_id").is_in(of.known.implode()) | _erased(of, meant, how)),
         (REFUSED, ~_allowed(of)),
+        (UNSUBSCRIBED, pl.col("has_unsubscribed") & pl.lit(purpose in UNSUBSCRIBABLE)),
         (NO_CONSENT, (~pl.col(how.consent) & ~unasked) | _refused(of, purpose)),
-        (NOT_ASKED, ~pl.col(how.consent)),
-        (UNSUBSCRIBED, pl.col("has_unsubscribed") & pl.lit(how.heeds_unsubscription)),
+        (NOT_ASKED, ~pl.col(how.consent) | _asked_elsewhere(of, meant, how, purpose, unasked)),
         (NO_ADDRESS, address.is_null() | (address == "")),
     )
     place = pl.coalesce(*(pl.when(applies).then(pl.lit(name)) for name, applies in reasons), pl.lit(REACHED))
@@ -160,6 +160,28 @@ def _allowed(of: People) -> pl.Expr:
 
 def _refused(of: People, purpose: str) -> pl.Expr:
     return pl.col("person_id").is_in(of.refusals[purpose].implode()) if purpose in of.refusals else pl.lit(False)
+
+
+def knows_addresses(of: People) -> bool:
+    """Whether ``gold.contact_permissions`` of the view's date tells which address each yes is of."""
+    if not of.lake.exists(PERMISSIONS):
+        return False
+    return not of.lake.scan(PERMISSIONS).filter(pl.col("as_of") == of.as_of).head(1).collect().is_empty()
+
+
+def _asked_elsewhere(of: People, meant: pl.DataFrame, how: Channel, purpose: str, unasked: pl.Expr) -> pl.Expr:
+    """Whether the person's yes is none of the address in the view, or of none that is known: without permissions of
+    that date, only who needs no yes (`unasked`) may be reached."""
+    if how.address is None:
+        return pl.lit(False)
+    if not knows_addresses(of):
+        return ~unasked
+    point = email_point if how.address == "email_address" else phone_point
+    said = of.lake.scan(PERMISSIONS).filter(pl.col("as_of") == of.as_of, pl.col("channel") == purpose)
+    judged = said.collect().join(meant.select("person_id", given=point(pl.col(how.address))), on="person_id")
+    silent = (pl.col("reason") == "NOT_ASKED") & pl.col("is_answered")
+    other = pl.col("is_permitted") & pl.col("contact_point").ne_missing(pl.col("given")) & pl.col("given").is_not_null()
+    return pl.col("person_id").is_in(judged.filter(silent | other)["person_id"].implode())
 
 
 def _erased(of: People, meant: pl.DataFrame, how: Channel) -> pl.Series:

@@ -28,6 +28,7 @@ class Candidate(BaseModel):
     position: int | None = Field(description="Where it stands; null: dropped, or beyond the last page")
     dropped_by: str | None = Field(description="The first reason that fits", examples=["bought", "rule no_wine"])
     score: float
+    base_score: float = Field(description="As it is without a trained ranker")
     sources: dict[str, int] = Field(description="Its rank in each list that names it")
     features: dict[str, float | str | None] = Field(description="What the score is made of beside the ranks")
     rules: list[str] = Field(description="Rules and boosts of the request that moved it")
@@ -40,7 +41,7 @@ class DecisionAnswer(BaseModel):
     at: datetime
     is_masked: bool = Field(description="Whether who it was for is covered, because the key's role is reader")
     asked: dict[str, Any] = Field(description="The request as it was understood, with the activity of that moment")
-    origin: dict[str, Any] = Field(description="Publication, versions of model, vectors and rules")
+    origin: dict[str, Any] = Field(description="Publication, versions of model, vectors, ranker and rules")
     ranking: dict[str, Any] = Field(description="The weights that held")
     arm: str | None
     reason: str | None
@@ -99,7 +100,7 @@ def decision(request: Request, decision_id: DecisionId, principal: Caller) -> De
 
 def _without_activity(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Candidates without what only tells what the person did, or what the shop earns."""
-    personal, hidden = {"session", "own"}, {"activity", "interest", "margin"}
+    personal, hidden = {"session", "own"}, {"activity", "affinity", "interest", "margin"}
     return [
         c | {"sources": {name: rank for name, rank in c["sources"].items() if name not in personal},
              "features": {n: v for n, v in c["features"].items() if n not in hidden}}
@@ -139,7 +140,9 @@ def page(
     chooser: Chooser = request.app.state.chooser
     may = chooser.still_shown(view, made, candidates)
     pairs = zip(enumerate(candidates, start=offset + 1), may, strict=True)
-    items = [shown(request, view, made, [c], position)[0] for (position, c), is_shown in pairs if is_shown]
+    items = [
+        ChosenProduct(**shown(request, view, made, [c], position)[0]) for (position, c), is_shown in pairs if is_shown
+    ]
     last = offset + k >= len(made.order) or because is not None
     return view.answer(
         PageAnswer,

@@ -23,6 +23,7 @@ MEANINGS = {
     503: "Nothing is published, or something stored cannot be read",
 }
 EVERYWHERE = tuple(MEANINGS)
+UNEXPLAINED = "HTTPValidationError"  # what the framework writes of 422 where a route says nothing
 
 
 def explained(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -39,7 +40,7 @@ def described(app: FastAPI) -> dict[str, Any]:
         for operation in (o for path in document["paths"].values() for o in path.values()):
             for answer in operation["responses"].values():
                 schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-                if schema.get("$ref", "").endswith(f"/{Problem.__name__}"):
-                    answer["content"] = {MEDIA_TYPE: {"schema": schema}}
+                if schema.get("$ref", "").rpartition("/")[2] in (Problem.__name__, UNEXPLAINED):
+                    answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
         app.openapi_schema = document
     return app.openapi_schema

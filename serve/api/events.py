@@ -25,13 +25,19 @@ CALLS = {
 }
 
 
+class RefusedCall(BaseModel):
+    """A call of a batch that is none; a dead letter keeps it."""
+
+    index: int = Field(description="Its place in the batch, from 0")
+    reason: str
+
+
 class Acknowledged(BaseModel):
     """The calls are durable. Sent again under the same `messageId`, a call is kept once."""
 
     success: Literal[True]
-    refused: list[dict[str, Any]] | None = Field(
-        None, description="Of a batch: place and reason of calls that are none"
-    )
+    refused: list[RefusedCall] | None = Field(None, description="Of a batch: the first hundred calls that are none")
+    refused_in_all: int | None = Field(None, description="How many are none, where it is more than a hundred")
 
 
 def _no_collector(_: WriteKey, body: Annotated[Any, Body(examples=[ONE])]) -> Acknowledged:

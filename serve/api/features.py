@@ -2,7 +2,8 @@
 shaped as those of Feast's feature server, so that its clients can ask here."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -13,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from customer360.pipelines.gold.customers import Customer360
 from customer360.platform import access, tables
 from customer360.serve.api import policy
-from customer360.serve.api.people import current_id
 from customer360.serve.api.policy import Caller, CurrentView, ServedView
 
 router = APIRouter(prefix="/features", tags=["profile"])
@@ -24,7 +24,11 @@ PRODUCT_FEATURES = (
 )  # fmt: skip
 MOST_ENTITIES, MOST_FEATURES = 1000, 200
 Status = Literal["PRESENT", "NULL_VALUE", "NOT_FOUND", "WITHHELD", "MASKED"]
-Cell = tuple[Any, Status]
+PRESENT: Status = "PRESENT"
+NULL_VALUE: Status = "NULL_VALUE"
+NOT_FOUND: Status = "NOT_FOUND"
+Column = tuple[Sequence[Any], Sequence[Status]]  # values and statuses of a feature, by entity
+NOBODY = ""
 KEYS = ("person_id", "account", "product_id")
 
 
@@ -81,20 +85,18 @@ async def features(request: Request, wanted: FeaturesWanted, principal: Caller, 
     if {SCORES, CATEGORIES} & {view_ for view_, _ in names}:
         access.require_scope(principal, "scores")
     if key == "product_id":
-        rows = _products(view, asked, [feature for _, feature in names])
+        columns = _products(view, asked, [feature for _, feature in names])
     else:
-        is_open = policy.sees_personal_data(principal)
-        rows = _people(request, view, _ids(view, key, asked), names, is_open)
+        columns = _people(request, view, _ids(view, key, asked), names, policy.sees_personal_data(principal))
     stamp = datetime.combine(view.generation.as_of, datetime.min.time()).isoformat() + "Z"
     stamps = [stamp] * len(asked)
-    columns = [[(entity, "PRESENT") for entity in asked], *map(list, zip(*rows, strict=True))]
     # Made by hand and not checked again by the model: of a hundred entities that costs more than to find the values.
     return policy.plain_json(
         {
             "metadata": {"feature_names": [key, *wanted.features]},
             "results": [
-                {"values": [v for v, _ in column], "statuses": [s for _, s in column], "event_timestamps": stamps}
-                for column in columns
+                {"values": values, "statuses": statuses, "event_timestamps": stamps}
+                for values, statuses in [(asked, [PRESENT] * len(asked)), *columns]
             ],
             "generation": view.generation.id,
             "is_stale": view.stale_because is not None,
@@ -117,23 +119,16 @@ def _parted(name: str, key: str) -> tuple[str, str]:
     return view, feature
 
 
-def _ids(view: ServedView, key: str, asked: Sequence[str]) -> list[str | None]:
-    """The current person of each entity; None: there is none, or its records were parted."""
+def _ids(view: ServedView, key: str, asked: Sequence[str]) -> list[str]:
+    """The person of each entity; of an unknown account an id that nobody has."""
     if key == "account":
-        return [None if d is None else str(d["person_id"]) for d in view.mget("account", asked)]
-    return [_current(view, entity) for entity in asked]
-
-
-def _current(view: ServedView, person_id: str) -> str | None:
-    try:
-        return current_id(view, person_id)
-    except HTTPException:
-        return None
+        return [NOBODY if d is None else str(d["person_id"]) for d in view.mget("account", asked)]
+    return list(asked)
 
 
 @cache
-def _columns() -> tuple[str, ...]:
-    return tuple(Customer360.columns())
+def _columns() -> Mapping[str, None]:
+    return dict.fromkeys(Customer360.columns())
 
 
 @cache
@@ -141,45 +136,61 @@ def _personal() -> frozenset[str]:
     return frozenset(tables.pii_columns(Customer360))
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a person's features are read from, by view; None where it is withheld, as are the columns `withheld`."""
+
+    of: Mapping[str, Mapping[str, Any] | None]
+    withheld: frozenset[str]
+
+
 def _people(
-    request: Request, view: ServedView, ids: Sequence[str | None], names: Sequence[tuple[str, str]], is_open: bool
-) -> list[list[Cell]]:
+    request: Request, view: ServedView, ids: Sequence[str], names: Sequence[tuple[str, str]], is_open: bool
+) -> list[Column]:
     wants = {name for name, _ in names}
-    missing = [(None, "NOT_FOUND")] * len(names)
-    rows: list[list[Cell]] = []
-    hidden: dict[tuple[str, ...], frozenset[str]] = {}
     shows_personal = is_open and any(v == PEOPLE and f in _personal() for v, f in names)
-    for person_id in ids:
-        stored = view.person(person_id) if person_id else None
-        if person_id is None or stored is None:
-            rows.append(missing)  # type: ignore[arg-type]
-            continue
-        withheld = tuple(policy.withheld(stored))
-        if withheld not in hidden:
-            hidden[withheld] = policy.columns_of(withheld)
-        if shows_personal:
-            policy.readings(request).append(person_id)
-        may = policy.may_profile(stored)
-        scored = {s["model"]: s["score"] for s in _stored(view, SCORES, person_id)} if SCORES in wants and may else {}
-        by_category = _by_category(view, person_id) if CATEGORIES in wants and may else {}
-        profile = stored["profile"]
-        row: list[Cell] = []
-        for kind, feature in names:
-            if kind != PEOPLE:
-                found = scored if kind == SCORES else by_category
-                row.append(_cell(found.get(feature)) if may else (None, "WITHHELD"))
-            elif feature in hidden[withheld]:
-                row.append((None, "WITHHELD"))
-            elif not is_open and feature in _personal() and profile.get(feature) is not None:
-                row.append((None, "MASKED"))
+    known = list[Known | None]()
+    for stored in view.people(ids):
+        if stored is not None and shows_personal:
+            policy.readings(request).append(stored["profile"]["person_id"])
+        known.append(None if stored is None else _known(view, stored, wants))
+    return [_column(known, kind, feature, kind == PEOPLE and not is_open and feature in _personal())
+            for kind, feature in names]  # fmt: skip
+
+
+def _known(view: ServedView, stored: dict[str, Any], wants: Set[str]) -> Known:
+    profile: Mapping[str, Any] = stored["profile"]
+    found: dict[str, Mapping[str, Any] | None] = {PEOPLE: profile, SCORES: None, CATEGORIES: None}
+    if policy.may_profile(stored):
+        who = profile["person_id"]
+        found[SCORES] = {s["model"]: s["score"] for s in _stored(view, SCORES, who)} if SCORES in wants else {}
+        found[CATEGORIES] = _by_category(view, who) if CATEGORIES in wants else {}
+    return Known(found, _hidden(tuple(policy.withheld(stored))))
+
+
+@cache
+def _hidden(groups: tuple[str, ...]) -> frozenset[str]:
+    return policy.columns_of(groups)
+
+
+def _column(known: Sequence[Known | None], kind: str, feature: str, is_masked: bool) -> Column:
+    values, statuses = list[Any](), list[Status]()
+    for person in known:
+        value: Any = None
+        status: Status = NOT_FOUND
+        if person is not None:
+            held = person.of[kind]
+            if held is None or (kind == PEOPLE and feature in person.withheld):
+                status = "WITHHELD"
+            elif (value := held.get(feature)) is None:
+                status = NULL_VALUE
+            elif is_masked:
+                value, status = None, "MASKED"
             else:
-                row.append(_cell(profile.get(feature)))
-        rows.append(row)
-    return rows
-
-
-def _cell(value: Any) -> Cell:
-    return value, "NULL_VALUE" if value is None else "PRESENT"
+                status = PRESENT
+        values.append(value)
+        statuses.append(status)
+    return values, statuses
 
 
 def _stored(view: ServedView, kind: str, person_id: str) -> list[dict[str, Any]]:
@@ -193,8 +204,6 @@ def _by_category(view: ServedView, person_id: str) -> dict[str, float]:
     return {s["category"]: s["score"] for s in ordered}
 
 
-def _products(view: ServedView, asked: Sequence[str], features_: Sequence[str]) -> list[list[Cell]]:
-    return [
-        [(None, "NOT_FOUND")] * len(features_) if document is None else [_cell(document.get(f)) for f in features_]
-        for document in view.mget("product", asked)
-    ]
+def _products(view: ServedView, asked: Sequence[str], wanted: Sequence[str]) -> list[Column]:
+    known = [None if d is None else Known({PRODUCTS: d}, frozenset()) for d in view.mget("product", asked)]
+    return [_column(known, PRODUCTS, feature, False) for feature in wanted]

@@ -12,6 +12,7 @@ from customer360.platform.connections.webhook import Webhook
 from customer360.platform.errors import AccessDenied, ConfigError
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
+from customer360.platform.sources.cards import cleared_bytes
 from customer360.platform.sources.protocols.hooks.journal import Journal
 from customer360.platform.sources.protocols.hooks.signatures import verified
 from customer360.platform.sources.webhooks import Webhooks, message
@@ -67,7 +68,8 @@ async def received(request: Request, source: SourceName) -> Response:
     headers: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
     try:
         signed = verified(sender, headers, body, now)
-        content = message(signed.key, signed.topic, now.isoformat(), body, signed.id)
+        kept = await run_in_threadpool(lambda: cleared_bytes(kind, kind.kept(body)))
+        content = message(signed.key, signed.topic, now.isoformat(), kept, signed.id)
         await run_in_threadpool(journal.append, signed.key, content)
     except AccessDenied as fault:
         raise HTTPException(401, str(fault)) from None

@@ -10,6 +10,7 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from customer360.models.identity import lookup
+from customer360.models.identity.lookup import scorer as scorer  # now, and not with the first look-up
 from customer360.models.identity.lookup.index import IdentityIndex
 from customer360.models.identity.verdicts.explain import Cut, Explanation
 from customer360.platform import access

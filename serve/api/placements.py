@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from customer360.platform.conditions import ExpressionError
@@ -124,6 +124,7 @@ class ChosenProduct(BaseModel):
     price: str | None = Field(description="Exact decimal as text")
     currency: str | None
     score: float = Field(description="Before rules and mixing; comparable within one answer")
+    base_score: float = Field(description="As it is without a trained ranker: what logs of impressions keep as SCORE")
     source: str = Field(description="What counted most", examples=["together"])
     why: str = Field(description="The same in a sentence", examples=["Often bought with RED MUG"])
 
@@ -144,8 +145,8 @@ class ChoiceAnswer(Answer):
     items: list[ChosenProduct]
 
 
-@router.post("/recommendations")
-async def choose(request: Request, wanted: Wanted, principal: Caller, view: CurrentView) -> ChoiceAnswer:
+@router.post("/recommendations", response_model=ChoiceAnswer)
+async def choose(request: Request, wanted: Wanted, principal: Caller, view: CurrentView) -> Response:
     """Products for a placement, chosen in stages: candidates of several sources, what may not be shown left out,
     scored, mixed. What a person refused, what is out of stock, bought (mode new), in the cart, excluded or hidden is
     never shown."""
@@ -223,44 +224,53 @@ def _activity(activities: Activities, stored: dict[str, Any] | None, visitor_id:
     return activities.of(*subjects, *([] if visitor_id is None else [visitor(visitor_id)]))
 
 
-def _noted(request: Request, view: ServedView, decision: Decision, k: int, because: str | None = None) -> ChoiceAnswer:
+def _noted(request: Request, view: ServedView, decision: Decision, k: int, because: str | None = None) -> Response:
     journal: Journal = request.app.state.journal
     journal.note(decision)
     asked = decision.asked
-    return view.answer(
-        ChoiceAnswer,
-        decision_id=decision.id,
-        placement=asked.placement,
-        person_id=asked.person_id,
-        personalized=decision.reason is None and because is None,
-        reason=because or decision.reason,
-        degraded=decision.degraded,
-        arm=asked.arm,
-        total=len(decision.order),
-        items=shown(request, view, decision, decision.order[:k], 1),
+    # Made by hand, as `ChoiceAnswer` says: to make the model of each product costs as much as to choose them.
+    return policy.plain_json(
+        view.origin()
+        | {
+            "decision_id": decision.id,
+            "placement": asked.placement,
+            "person_id": asked.person_id,
+            "personalized": decision.reason is None and because is None,
+            "reason": because or decision.reason,
+            "degraded": decision.degraded,
+            "arm": asked.arm,
+            "total": len(decision.order),
+            "items": shown(request, view, decision, decision.order[:k], 1),
+        }
     )
 
 
 def shown(
     request: Request, view: ServedView, decision: Decision, candidates: list[int], first: int
-) -> list[ChosenProduct]:
-    """Some candidates of a decision as an answer shows them, numbered from ``first``."""
+) -> list[dict[str, Any]]:
+    """Some candidates of a decision as an answer shows them, each the fields of `ChosenProduct`, numbered from
+    ``first``."""
     products = [decision.slate.products[c] for c in candidates]
-    reasons = [decision.why(c) for c in candidates]
+    reasons = decision.whys(candidates)
     seeds = [seed for _, seed in reasons if seed is not None]
     chooser: Chooser = request.app.state.chooser
     facts = chooser.facts(view, [*products, *seeds])
     names = {seed: known.get("name") or seed for seed, known in zip(seeds, facts[len(products) :], strict=True)}
+    scores, base_scores = (of[candidates].tolist() for of in (decision.score, decision.base_score))
     return [
-        ChosenProduct(
-            position=position,
-            product_id=product,
-            **{name: known.get(name) for name in policy.CATALOGUE},
-            score=float(decision.score[candidate]),
-            source=source,
-            why=SENTENCES[source].format(seed=names.get(seed or "")),
-        )
-        for position, (candidate, product, known, (source, seed)) in enumerate(
-            zip(candidates, products, facts, reasons, strict=False), start=first
+        {
+            "position": position,
+            "product_id": product,
+            "name": known.get("name"),
+            "category": known.get("category"),
+            "price": known.get("price"),
+            "currency": known.get("currency"),
+            "score": score,
+            "base_score": base_score,
+            "source": source,
+            "why": SENTENCES[source].format(seed=names.get(seed or "")),
+        }
+        for position, (product, known, (source, seed), score, base_score) in enumerate(
+            zip(products, facts, reasons, scores, base_scores, strict=False), start=first
         )
     ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import orjson
 import polars as pl
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -88,10 +89,26 @@ class ServedView(View):
         """The stored document of a person, or None; what the person refuses now is not allowed in it, whether a run has
         landed that or an event said it since, of an account or of the device in the hand."""
         stored = self.get("person", person_id)
-        if stored is None:
-            return None
-        just_now = self.refused_just_now(stored.get("accounts", ()), visitor_id)
-        return without_refused(stored, self.refusals.of(stored) | just_now)
+        return None if stored is None else self._allowed([stored], visitor_id)[0]
+
+    def people(self, person_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+        """The documents of several persons as `person` gives them, by current or former id, read at once; None where
+        there is no such person, or its records were parted."""
+        stored = self.mget("person", person_ids)
+        if gone := [at for at, document in enumerate(stored) if document is None]:
+            led = self.mget("former", [person_ids[at] for at in gone])
+            heirs = {at: former["person_ids"] for at, former in zip(gone, led, strict=True) if former is not None}
+            single = {at: ids[0] for at, ids in heirs.items() if len(ids) == 1}
+            for at, document in zip(single, self.mget("person", list(single.values())), strict=True):
+                stored[at] = document
+        found = iter(self._allowed([document for document in stored if document is not None]))
+        return [None if document is None else next(found) for document in stored]
+
+    def _allowed(self, stored: Sequence[dict[str, Any]], visitor_id: str | None = None) -> list[dict[str, Any]]:
+        return [
+            without_refused(document, refused | self.refused_just_now(document.get("accounts", ()), visitor_id))
+            for document, refused in zip(stored, self.refusals.of_all(stored), strict=True)
+        ]
 
     def refused_just_now(self, accounts: Iterable[str] = (), visitor_id: str | None = None) -> frozenset[str]:
         """Purposes that the newest events of accounts and of a device refuse, and what rests on them."""
@@ -101,14 +118,13 @@ class ServedView(View):
 
     def answer(self, kind: type[AnyAnswer], **content: Any) -> AnyAnswer:
         """An answer of this publication, which says so; ``content`` is what ``kind`` adds to ``Answer``."""
+        return kind(**self.origin(), **content)
+
+    def origin(self) -> dict[str, Any]:
+        """What `Answer` says of this publication."""
         generation, because = self.generation, self.stale_because
-        return kind(
-            generation=generation.id,
-            as_of=generation.as_of,
-            is_stale=because is not None,
-            stale_because=because,
-            **content,
-        )
+        return {"generation": generation.id, "as_of": generation.as_of, "is_stale": because is not None,
+                "stale_because": because}  # fmt: skip
 
     def offered(self, items: Iterable[dict[str, Any]], k: int) -> list[dict[str, Any]]:
         """The first ``k`` items (dicts with a product_id) that may be shown, see ``is_offered``, in their order, with
@@ -133,6 +149,7 @@ async def current_view(request: Request) -> ServedView:
     return ServedView(
         view.generation,
         view.environment,
+        view.hidden,
         stale_because(request.app, view.generation),
         refusals,
         request.app.state.activities,
@@ -145,6 +162,8 @@ def stale_because(app: FastAPI, generation: Generation) -> str | None:
     store: OnlineStore = app.state.store
     refusals: Refusals = app.state.refusals
     beside = store.fault or refusals.fault or _keys_fault(app.state.folder)
+    if beside is None and app.state.follower is not None:
+        beside = app.state.follower.behind()
     return staleness(generation, beside or watch.reason(), datetime.now(UTC))
 
 
@@ -216,5 +235,10 @@ def columns_of(groups: Iterable[str]) -> frozenset[str]:
 
 
 def plain_json(content: dict[str, Any]) -> Response:
-    """An answer of JSON values as they are."""
-    return Response(json.dumps(content, ensure_ascii=False, separators=(",", ":")), media_type="application/json")
+    """An answer of JSON values as they are. What the fast writer refuses (half a surrogate pair, an integer of more
+    than 64 bits) Python writes."""
+    try:
+        body = orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        body = json.dumps(content, separators=(",", ":")).encode()
+    return Response(body, media_type="application/json")

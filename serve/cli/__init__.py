@@ -28,6 +28,7 @@ from customer360.serve.cli import (
     pipelines,
     privacy,
     quality,
+    repairs,
     rights,
     runs,
     schedules,
@@ -46,8 +47,9 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, serving, rights, keys,
-    lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups, privacy, lineage,
+    pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, repairs, serving,
+    rights, keys, lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups, privacy,
+    lineage,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
@@ -80,4 +82,4 @@ def _say(fault: str) -> None:
         telemetry.configure()
         telemetry.log.error(fault, extra={"facts": {"event": "error"}})
     else:
-        typer.echo(f"error: {fault}", err=True)
+        typer.echo(telemetry.shown(f"error: {fault}"), err=True)

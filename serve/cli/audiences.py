@@ -23,17 +23,23 @@ NameArgument = Annotated[str, typer.Argument(help="An audience of the file")]
 
 @group.command("list")
 def list_audiences(config: ConfigOption = None) -> None:
-    """Every audience, how many people it means, and how many of them allow to be treated individually."""
+    """Every audience, how many people it means, and how many of them may be treated individually; `show` says whom a
+    channel reaches."""
     from customer360.serve.activation import audiences
     from customer360.serve.cli import report
 
     of, rules = _opened(config)
-    grid = report.grid(f"Audiences as of {of.as_of}", "audience", "people", "allowed", "of whom")
+    grid = report.grid(f"Audiences as of {of.as_of}", "audience", "people", "personalizable", "of whom")
     unknown = audiences.unknown(of, rules)
     for name, (meant, allowed) in audiences.sizes(of, rules).items():
         counts = ("unknown", "") if name in unknown else (f"{meant:,}", f"{allowed:,}")
         grid.add_row(name, *counts, rules.audiences[name].description)
     report.console.print(grid)
+    report.console.print(
+        "personalizable: did not refuse to be treated individually. Whom a channel may reach is fewer:"
+        " customer360 audience show NAME",
+        highlight=False,
+    )
     _tell_unknown(unknown)
 
 
@@ -53,6 +59,7 @@ def show_audience(name: NameArgument, config: ConfigOption = None) -> None:
         grid.add_row(place, *(f"{counts[place]:,}" for counts in found.values()))
     grid.add_row("meant", *(f"{sum(counts.values()):,}" for counts in found.values()))
     report.console.print(grid)
+    _tell_unproven(of)
     _tell_unknown(audiences.unknown(of, AudienceRules(audiences={name: audience})))
 
 
@@ -81,6 +88,18 @@ def export_audience(
                          if count and place != audiences.REACHED)  # fmt: skip
     telemetry.event("audience exported", audience=name, channel=channel, people=written, contacts=contacts)
     typer.echo(f"{written:,} of {rows.height:,} people in {out}" + (f"; left out: {left_out}" if left_out else ""))
+    if audiences.CHANNELS[channel].address:
+        _tell_unproven(of)
+
+
+def _tell_unproven(of: People) -> None:
+    from customer360.serve.activation import audiences
+
+    if not audiences.knows_addresses(of):
+        typer.echo(
+            f"{audiences.PERMISSIONS} has no rows of {of.as_of}, so nothing tells which address a yes is of:"
+            f" who gave one counts as {audiences.NOT_ASKED}; `customer360 run gold` builds it"
+        )
 
 
 def _tell_unknown(unknown: dict[str, list[str]]) -> None:

@@ -136,7 +136,7 @@ def _introduce(settings: Settings) -> str:
     _say("Why they are one person (bits of evidence; 0 is even odds)")
     console.print(portrait.reasons(lake, person))
     (row,) = scan_current(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()
-    _say(f"Profile as of {row['as_of']}, by group: until when facts are known, and the first of its values")
+    _say(f"Profile as of {row['as_of']}, by group: until when it knows facts or when it was scored, and first values")
     _say(*portrait.profile(row))
     return person
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -40,8 +42,9 @@ def issue_key(
     if unknown := sorted(set(scope or ()) - set(SCOPES)):
         raise ConfigError(f"--scope {', '.join(unknown)}: there are {', '.join(SCOPES)}")
     lives = None if days is None else timedelta(days=days)
-    key = access.issue(_state(config), name, role, scopes=tuple(scope or ()), lives=lives, per_minute=per_minute)
-    typer.echo(key)
+    with _changed(config) as state:
+        key = access.issue(state, name, role, scopes=tuple(scope or ()), lives=lives, per_minute=per_minute)
+        typer.echo(key)
 
 
 @group.command("list")
@@ -72,7 +75,8 @@ def rotate_key(
     """Make a key with the name, role and limits of another, which ends; it is shown once."""
     from customer360.platform import access
 
-    typer.echo(access.rotate(_state(config), key_id, timedelta(hours=keep_hours)))
+    with _changed(config) as state:
+        typer.echo(access.rotate(state, key_id, timedelta(hours=keep_hours)))
 
 
 @group.command("revoke")
@@ -80,7 +84,8 @@ def revoke_key(key_id: IdArgument, config: ConfigOption = None) -> None:
     """Remove a key; a running server refuses it from the next request on."""
     from customer360.platform import access
 
-    gone = access.revoke(_state(config), key_id)
+    with _changed(config) as state:
+        gone = access.revoke(state, key_id)
     typer.echo(f"revoked {gone.id}, the key of {gone.name} ({gone.role})")
 
 
@@ -121,3 +126,15 @@ def _state(config: Path | None) -> Path:
     from customer360.serve.compose import state_folder
 
     return state_folder(configured(config, whole=["state"]))
+
+
+@contextmanager
+def _changed(config: Path | None) -> Iterator[Path]:
+    """The state folder whose keys the block changes; machines that follow it are told."""
+    from customer360.serve.compose import state_folder
+    from customer360.serve.shared import refuse_where_it_follows, share
+
+    settings = configured(config, whole=["state"])
+    refuse_where_it_follows(settings)
+    yield state_folder(settings)
+    share(settings, at_once=True)

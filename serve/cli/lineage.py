@@ -24,7 +24,7 @@ LONGEST_VALUE = 60  # characters
 
 @app.command("lineage")
 def lineage_command(
-    table: Annotated[str | None, typer.Argument(help="e.g. gold.customer_360")] = None,
+    table: Annotated[str | None, typer.Argument(help="e.g. gold.customer_360, or gold.customer_360.net_amount")] = None,
     key: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Values of the table's key, or COLUMN=VALUE")
     ] = None,
@@ -50,6 +50,8 @@ def lineage_command(
         table, key = table or lineage.PROFILES, [f"person_id={jobs.current_person(settings, person)}"]
     if table is None:
         raise typer.BadParameter("name a table, or --person")
+    if column is None and not key:
+        table, column = lineage.parted(table)
     name = lineage.check_table(table)
     if down and (key or person):
         raise typer.BadParameter("--down goes with a table or a column; `blast-radius` follows rows forward")

@@ -62,7 +62,7 @@ def preview_rules(
     grid = report.grid(f"{placement} as of {view.generation.as_of}", "product", "name", "score", "why", "moved by")
     for candidate in decision.order[:k]:
         name = decision.slate.products[candidate]
-        source, seed = decision.why(candidate)
+        source, seed = decision.whys([candidate])[0]
         grid.add_row(name, facts[name].get("name") or "", f"{decision.score[candidate]:.3f}",
                      SENTENCES[source].format(seed=seed), ", ".join(by_product[name]["rules"]))  # fmt: skip
     report.console.print(grid)
@@ -108,12 +108,15 @@ def _opened(config: Path | None, file: Path | None) -> tuple[Any, Chooser]:
     """The publication in service, and a chooser by the rules of a file, or of the settings."""
     from customer360.platform.online import OnlineStore
     from customer360.serve.compose import merchandising_rules
+    from customer360.serve.publication.rankers import RankerStore
     from customer360.serve.publication.vectors import VectorStore
     from customer360.serve.realtime.ranking.choosing import Chooser, Shelves
 
     settings = configured(config)
     state, rules = Path(settings.state), merchandising_rules(settings, file)
-    return OnlineStore(state).view(), Chooser(Shelves(VectorStore(state), PATIENCE_SECONDS), lambda: rules)
+    return OnlineStore(state).view(), Chooser(
+        Shelves(VectorStore(state), PATIENCE_SECONDS, RankerStore(state)), lambda: rules
+    )
 
 
 def _placement(name: str) -> Any:

@@ -236,16 +236,29 @@ def status(
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Sources, runs and alerts as metrics, for a textfile collector")
     ] = False,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask servers, too, how far bronze is behind them now")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only the tables without rows, and the feed or column that each lacks")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """How each source fares, freshness and counts per table, conservation, refused rows, the last runs."""
     from customer360.serve.cli import report, sources
 
     settings = configured(config)
+    if missing:
+        if ask or prometheus:
+            raise ConfigError("--missing goes with --json alone")
+        report.missing(settings, as_json=as_json)
+        return
+    if ask and (as_json or prometheus):
+        raise ConfigError("--ask prints a table; --json and --prometheus tell what the last run found")
     if as_json or prometheus:
         typer.echo(sources.as_metrics(settings) if prometheus else sources.as_json(settings), nl=not prometheus)
         return
     sources.show(settings)
+    if ask:
+        sources.ask(settings)
     report.status(settings)
 
 
@@ -275,12 +288,13 @@ def ddl(table: str, dialect: str = "postgresql") -> None:
 @app.command()
 def sql(
     query: Annotated[
-        str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM gold.customer_360 GROUP BY 1'")
+        str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM current.customer_360 GROUP BY 1'")
     ],
     shape: Annotated[
-        Literal["table", "csv", "json"] | None,
+        Literal["table", "csv", "sheet", "json"] | None,
         typer.Option("--format", help="table: the first rows, cut to the window; csv and json (a line a row): all of "
-                     "them. Default: table in a terminal, else csv"),
+                     "them, as they are, for programs; sheet: CSV for a spreadsheet, in which no text is a formula. "
+                     "Default: table in a terminal, else csv"),
     ] = None,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
@@ -294,7 +308,8 @@ def sql(
 
     settings = configured(config)
     found = warehouse.query(lake_of(settings), query, warehouse_file(settings))
-    if found is None or (shape or ("table" if sys.stdout.isatty() else "csv")) == "table":
-        typer.echo(found)
+    shape = shape or ("table" if sys.stdout.isatty() else "csv")
+    if found is None or shape == "table":
+        typer.echo(telemetry.shown(str(found)) if found is not None else found)
     else:
-        rows.write(found.columns, warehouse.rows(found), sys.stdout, as_json=shape == "json")
+        rows.write(found.columns, warehouse.rows(found), sys.stdout, shape)

@@ -12,6 +12,7 @@ from functools import cached_property
 import polars as pl
 
 from customer360.pipelines.gold.customers.consent import PURPOSES
+from customer360.pipelines.gold.references import JUDGED
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform import graph, ledger, privacy, tables
 from customer360.platform.lake import Lake
@@ -75,7 +76,9 @@ def unjoined(lake: Lake) -> Iterator[str]:
     worst = counts.sort("orphan_count", "child", descending=[True, False]).collect()
     for row in worst.head(SHOWN).to_dicts():
         rows, share = f"{row['orphan_count']:,} of {row['row_count']:,} rows", f"{row['orphan_rate']:.1%}"
-        relation = _Relation(lake, row["child"], row["foreign_key"], row["parent"])
+        relation = _Relation(
+            lake, row["child"], row["foreign_key"], row["parent"], row["parent_key"], row["is_within_system"]
+        )
         examples = f", such as {', '.join(found)}" if (found := relation.examples()) else ""
         hint = f": {said}" if (said := relation.hint()) else ""
         yield (
@@ -100,10 +103,8 @@ class _Relation:
     child: str
     key: str
     parent: str
-
-    @property
-    def _by_system(self) -> bool:
-        return "source_system" in tables.by_name(self.parent).columns()
+    parent_key: str
+    is_within_system: bool
 
     @cached_property
     def missing(self) -> pl.DataFrame:
@@ -115,8 +116,12 @@ class _Relation:
 
     def _keys(self, table: str, *, counted: bool = False) -> pl.LazyFrame:
         own = "source_system" in tables.by_name(table).columns()
-        system = pl.col("source_system") if self._by_system and own else pl.lit("")
-        rows = self.lake.scan(table).select(system=system, key=pl.col(self.key).cast(pl.String)).drop_nulls("key")
+        system = pl.col("source_system") if self.is_within_system and own else pl.lit("")
+        column = self.key if counted else self.parent_key
+        rows = self.lake.scan(table)
+        if counted and JUDGED.get(table, ("",))[0] == self.key:  # its row says whether it found what it names
+            rows = rows.filter("is_orphan")
+        rows = rows.select(system=system, key=pl.col(column).cast(pl.String)).drop_nulls("key")
         return rows.group_by("system", "key").agg(rows=pl.len()) if counted else rows.unique()
 
     def examples(self) -> list[str]:
@@ -130,7 +135,7 @@ class _Relation:
             return f"{self.parent} has no row at all"
         parents = self._keys(self.parent).collect()
         elsewhere = missing.join(parents.rename({"system": "other"}), on="key")
-        if elsewhere.height and (n := elsewhere["key"].n_unique()):
+        if self.is_within_system and elsewhere.height and (n := elsewhere["key"].n_unique()):
             pairs = elsewhere.group_by("system", "other").len().sort("len", "system", "other", descending=True)
             mine, other, _ = pairs.row(0)
             return f"{n:,} of {missing.height:,} keys are those of system {other}: give its sources and those of {mine} one `system:`"  # fmt: skip  # noqa: E501

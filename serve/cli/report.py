@@ -12,8 +12,9 @@ import polars as pl
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
-from customer360.platform import graph, ledger, privacy, quality, tables
+from customer360.platform import graph, ledger, privacy, quality, tables, telemetry
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
@@ -34,8 +35,16 @@ if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
 WIDTH_WITHOUT_TERMINAL = 160
 DEAREST = 5  # tables that are named of those built whole
 SHOWN_BATCHES = 20  # of a source, the newest; those before in one line
-# What is shown comes from files of others: brackets in it are no markup.
-console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
+
+
+class _Console(Console):
+    """What is shown comes from files of others: brackets in it are no markup, and it steers no terminal."""
+
+    def render_str(self, text: str, **given: Any) -> Text:
+        return super().render_str(telemetry.shown(text), **given)
+
+
+console = _Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
@@ -220,6 +229,21 @@ def _status(settings: Settings) -> None:
             record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19]
         )
     console.print(runs)
+
+
+def missing(settings: Settings, *, as_json: bool) -> None:
+    """Tables of silver and gold without rows, and what each lacks."""
+    from customer360.serve import missing as absence
+
+    found = absence.missing(lake_of(settings), settings, rules_of(settings))
+    if as_json:
+        said = [{"table": m.table, "lacks": m.lacks, "names": m.names, "text": m.text} for m in found]
+        print(json.dumps(said, ensure_ascii=False, indent=2))
+        return
+    shown = grid(f"Tables without rows, {len(found)}", "table", "missing")
+    for each in found:
+        shown.add_row(each.table, each.text)
+    console.print(shown)
 
 
 def batches(settings: Settings, source: str | None = None) -> list[BatchLine]:

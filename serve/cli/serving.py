@@ -109,8 +109,42 @@ def publication_restore(
     from customer360.platform import online
     from customer360.serve.compose import state_folder
     from customer360.serve.publication import freshness
+    from customer360.serve.shared import refuse_where_it_follows, share
 
-    state = state_folder(configured(config, whole=["state"]))
+    settings = configured(config, whole=["state"])
+    refuse_where_it_follows(settings)
+    state = state_folder(settings)
     restored = online.activate(state, generation)
     freshness.restored(state, is_newest=restored.id == online.generations(state)[-1].id)
+    share(settings)
     typer.echo(f"{restored.id} (as of {restored.as_of}) is in service; the next `customer360 run` publishes anew")
+
+
+@publication_app.command("share")
+def publication_share(config: ConfigOption = None) -> None:
+    """Tell the machines that follow what is published here, as every run does; what was told before is left."""
+    from customer360.platform.errors import ConfigError
+    from customer360.serve.shared import refuse_where_it_follows, share
+
+    settings = configured(config, whole=["state"])
+    refuse_where_it_follows(settings)
+    if not settings.serve.shared:
+        raise ConfigError("serve.shared: no object store is named through which publications are shared")
+    typer.echo(f"shared: number {share(settings, at_once=True)}")
+
+
+@publication_app.command("follow")
+def publication_follow(config: ConfigOption = None) -> None:
+    """Fetch what another machine shares and put it into service, once, at the moment that was told; a server does so by
+    itself."""
+    from customer360.platform import online
+    from customer360.platform.errors import ConfigError
+    from customer360.serve.compose import state_folder
+    from customer360.serve.following import Follower
+
+    settings = configured(config, whole=["state"])
+    if not settings.serve.follows:
+        raise ConfigError("serve.follows: these settings follow no other machine")
+    Follower(settings).catch_up()
+    served = online.current(state_folder(settings))
+    typer.echo(f"in service: {served.id}" if served else "nothing is shared yet")

@@ -38,6 +38,16 @@ def show(settings: Settings) -> None:
         report.console.print(text, style="red", highlight=False, soft_wrap=True)
 
 
+def ask(settings: Settings) -> None:
+    """Ask the servers of sources, side by side, how far bronze is behind them now, and print it."""
+    from customer360.serve import behind
+
+    grid = report.grid("Behind now", "source", "waits at its server", "because")
+    for name, said in behind.asked(settings).items():
+        grid.add_row(name, said.text, said.reason, style="red" if said.reason else "")
+    report.console.print(grid)
+
+
 def as_json(settings: Settings) -> str:
     from customer360.serve import operations
 

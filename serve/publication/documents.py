@@ -21,7 +21,7 @@ nor is one whose erasure began.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -30,13 +30,13 @@ import polars as pl
 
 from customer360.models.identity.registry import former_records
 from customer360.models.recommenders.histories import popularity
-from customer360.platform import graph, online, tables
+from customer360.platform import graph, online, tables, telemetry
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
-from customer360.platform.online import Generation, NotPublished, OnlineStore
+from customer360.platform.online import Generation
 from customer360.platform.privacy import unfinished_erasures
-from customer360.serve.publication import demand, vectors
+from customer360.serve.publication import demand, rankers, vectors
 from customer360.serve.publication.refusals import forget_refusals
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
@@ -62,6 +62,7 @@ POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
 MODELS_KEY = "recommendations"
+OF_A_PERSON = ("person", "scores", "categories", "recommendations", "bought", "former")  # kinds whose key is a person
 NOT_SOLD = ("DISCONTINUED", "INACTIVE")
 
 
@@ -110,14 +111,32 @@ class Inputs:
 
 
 def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation:
-    """Publish the newest gold tables as a generation of the online store.
+    """Publish the newest gold tables as a generation of the online store, without whoever is being erased.
 
     Raises:
         TableMissing: gold.customer_360 was not built yet.
     """
+    hidden = _hidden(state)
     inputs = Inputs.pin(lake)
     sources = _sources(inputs, state)
-    return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=sources, keep=keep)
+    generation = online.publish(state, documents(inputs), as_of=inputs.as_of, sources=sources, keep=keep)
+    online.end_hiding(state, hidden, generation)
+    return generation
+
+
+def _hidden(state: Path) -> online.Hiding:
+    """What is hidden; where the file cannot be read, nothing that could be shown again."""
+    try:
+        return online.hidden(state)
+    except online.Unsound as fault:
+        telemetry.log.warning(f"{fault}; an erasure that is under way writes it anew")
+        return online.Hiding()
+
+
+def has_nobody(lake: Lake) -> bool:
+    """Whether the profiles were built, and there is nobody to have one: of visitors without a name nothing is published
+    by person."""
+    return lake.exists(PROFILES) and not lake.files(PROFILES)
 
 
 def is_published(lake: Lake, state: Path) -> bool:
@@ -127,28 +146,22 @@ def is_published(lake: Lake, state: Path) -> bool:
 
 
 def _sources(inputs: Inputs, state: Path) -> dict[str, int]:
-    number = vectors.current(state)
-    return inputs.versions | {CODE: _code()} | ({} if number is None else {vectors.SOURCE: number})
+    beside = {vectors.SOURCE: vectors.current(state), rankers.SOURCE: rankers.current(state)}
+    return inputs.versions | {CODE: _code()} | {name: number for name, number in beside.items() if number is not None}
 
 
 def _code() -> int:
     return int(graph.code_fingerprint(documents, [])[:12], 16)
 
 
-def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Generation | None:
-    """Take a person and its former ids out of the store at once, and remove the older generations, which hold it too.
-
-    Returns None where nothing was published.
-    """
-    try:
-        stored = OnlineStore(state).get("person", person_id) or {}
-    except NotPublished:
-        forget_refusals(state, person_id, [])
-        return None
-    forget_refusals(state, person_id, stored.get("accounts", []))
-    own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations", "bought")]
-    own += [("former", alias) for alias in former]
-    return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
+def hide_person(state: Path, persons: Iterable[str], accounts: Sequence[str]) -> None:
+    """Answer for a person, by any of its ids, and for its accounts no more, at once and in every generation; the next
+    publication is without."""
+    ids = sorted(persons)
+    if online.generations(state):
+        own = [(kind, each) for each in ids for kind in OF_A_PERSON]
+        online.hide(state, [*own, *(("account", account) for account in accounts)])
+    forget_refusals(state, [*ids, *accounts])  # last: while anything is answered, what was refused holds
 
 
 def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:

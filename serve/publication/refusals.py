@@ -12,8 +12,9 @@ Both keys, since the publication in service may know the person by an id of befo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -21,7 +22,7 @@ from zlib import crc32
 import polars as pl
 
 from customer360.pipelines.denied import denied, restrictions_digest
-from customer360.pipelines.gold.customers.consent import DERIVED, PURPOSES
+from customer360.pipelines.gold.customers.consent import CONTACTS, DERIVED, PURPOSES
 from customer360.platform import online, purposes
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
@@ -71,10 +72,10 @@ def _documents(lake: Lake) -> pl.DataFrame:
     )
 
 
-def forget_refusals(state: Path, person_id: str, accounts: Iterable[str]) -> None:
-    """Take a person out, for an erasure."""
+def forget_refusals(state: Path, keys: Iterable[str]) -> None:
+    """Take the ids and accounts of a person out, for an erasure."""
     try:
-        online.forget(state / FOLDER, [(KIND, key) for key in (person_id, *accounts)], PATIENCE_SECONDS)
+        online.forget(state / FOLDER, [(KIND, key) for key in keys], PATIENCE_SECONDS)
     except NotPublished:
         return
 
@@ -100,20 +101,27 @@ class Refusals:
 
     def of(self, person: Mapping[str, Any]) -> frozenset[str]:
         """Purposes that a person (a document of kind person) refuses now; in doubt all."""
+        return self.of_all([person])[0]
+
+    def of_all(self, people: Sequence[Mapping[str, Any]]) -> list[frozenset[str]]:
+        """The same of several persons, read at once."""
         view = self.view()
         if view is None:
-            return frozenset(purposes.PURPOSES) if self.store.fault else frozenset()
-        keys = [person["profile"]["person_id"], *person["accounts"]]
+            return [frozenset(purposes.PURPOSES) if self.store.fault else frozenset()] * len(people)
+        keys = [[person["profile"]["person_id"], *person["accounts"]] for person in people]
         try:
-            found = view.mget(KIND, keys)
+            found = iter(view.mget(KIND, [key for mine in keys for key in mine]))
         except Unsound:
-            return frozenset(purposes.PURPOSES)
-        return frozenset(purpose for document in found if document for purpose in document["purposes"])
+            return [frozenset(purposes.PURPOSES)] * len(people)
+        answers = [[document for document in islice(found, len(mine)) if document] for mine in keys]
+        return [frozenset(purpose for document in mine for purpose in document["purposes"]) for mine in answers]
 
 
 def without_refused(person: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
     """The document of a person with what it refuses now no longer allowed."""
     if not refused:
         return person
-    no = {column: False for column, purpose in REFUSALS.items() if purpose in refused}
+    # Marketing chooses whom it contacts: who refuses to be treated individually is contacted over no channel.
+    taken = {*refused, *(CONTACTS.values() if "PERSONALIZATION" in refused else ())}
+    no = {column: False for column, purpose in REFUSALS.items() if purpose in taken}
     return person | {"profile": person["profile"] | no}

@@ -1,4 +1,4 @@
-"""What visitors did just now: a bounded window of each, in the process that acknowledged their events.
+"""What visitors did just now: a bounded window of each, in every process that shares the log of their events.
 
 A window is what the log says of a subject, in the order of the log, so that it can be made again from the log's tail.
 Nothing here is stored, and nothing older than the window is known: the lake is where history is.
@@ -169,7 +169,8 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 class Activities:
     """The windows of this process. Safe for threads.
 
-    ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew. ``erased``
+    ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew. ``hear`` notes
+    what others wrote to the log since, and is called before anything is told. ``erased``
     says who was erased since it was asked last, as a function from names to when, or None. ``landed`` says until when
     what came is in the publication, or None where that is not known: answers of accounts that came before are told no
     more, as the publication has them, and later ones that came another way.
@@ -179,6 +180,7 @@ class Activities:
         self,
         replay: Callable[[], None] | None = None,
         *,
+        hear: Callable[[], None] = lambda: None,
         erased: Callable[[], Callable[[str], datetime | None] | None] = lambda: None,
         landed: Callable[[], datetime | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -187,7 +189,7 @@ class Activities:
         self._number = 0
         self._lock = threading.Lock()
         self._replay, self._opening = replay, threading.Lock()
-        self._erased, self._landed, self._now = erased, landed, now
+        self._hear, self._erased, self._landed, self._now = hear, erased, landed, now
 
     @property
     def is_ready(self) -> bool:
@@ -229,10 +231,13 @@ class Activities:
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""
         self.ready()
+        self._hear()
         self._forget_erased()
         now, landed = self._now(), self._landed()
         with self._lock:
             found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}
+            if not found:
+                return Activity()
             for subject, window in found.items():
                 window.expire(now - LIVES)
                 if landed is not None and not subject.startswith(visitor("")):

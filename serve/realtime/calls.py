@@ -24,6 +24,7 @@ from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART, Purpose
 KINDS = ("identify", "track", "page", "screen", "group", "alias")
 LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
+DEEPEST = 254  # levels of objects and lists: what the fast writer writes; who reads the log may be deep in calls itself
 LONGEST_TEXT = 200  # characters of a product's id or a search that a window keeps
 _TEXTS = frozenset({"userId", "anonymousId", "previousId", "groupId"})
 _OBJECTS = frozenset({"properties", "traits", "context", "integrations"})
@@ -33,6 +34,10 @@ _WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 class Refused(Exception):
     """Why a call is none; tells no value of it."""
+
+
+class TooDeep(Refused):
+    """A value that holds more levels of others than anybody needs, and than every reader of the log could follow."""
 
 
 class Entry(NamedTuple):
@@ -154,15 +159,27 @@ def refusal(raw: bytes, reason: str, owner: str = "") -> Entry:
 
 
 def written(given: Any) -> bytes:
-    """Any JSON value as bytes, for a dead letter."""
+    """A JSON value as bytes, for a dead letter. Raises TooDeep."""
     return _written(given)
 
 
 def _written(event: Any) -> bytes:
     try:
         return orjson.dumps(event, option=_WRITTEN)
-    except (TypeError, ValueError):  # half a surrogate pair, a whole number of more than 64 bits
+    except (TypeError, ValueError):  # half a surrogate pair, a whole number of more than 64 bits, or too deep
+        if _is_too_deep(event):
+            raise TooDeep(f"an event has at most {DEEPEST} levels of objects and lists") from None
         return json.dumps(event, default=_moment_as_text).encode()
+
+
+def _is_too_deep(given: Any) -> bool:
+    level = [given]
+    for _ in range(DEEPEST):
+        level = [v for each in level for v in (each.values() if isinstance(each, dict) else each)
+                 if isinstance(v, dict | list)]  # fmt: skip
+        if not level:
+            return False
+    return True
 
 
 def _moment_as_text(value: Any) -> str:

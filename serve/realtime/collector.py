@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +29,16 @@ from customer360.platform.sources import collector as source
 from customer360.serve.rates import Rates
 from customer360.serve.realtime import names
 from customer360.serve.realtime.activity import LIVES, Activities
-from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, refusal, written
+from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, TooDeep, refusal, written
 from customer360.serve.realtime.erasures import Erasures
 from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicLog
 
 LARGEST = 500 * 1024  # bytes of a request
 MOST_CALLS = 5_000  # of a batch
+PIECE = 4 << 20  # bytes that one request has waiting for the disk: each call is kept with the context of its batch
+TOLD = 10  # places of calls that a letter names
 LANDED_SECONDS = 60.0  # how often it is looked what landed
+HEAR_SECONDS = 0.25  # how often it is looked, beside the answers, what other processes of this machine took
 EVENTS = Counter("customer360_collected_events_total", "Events sent, by what became of them", ["outcome"])
 TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
 _WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"[^"]*"')
@@ -64,7 +69,10 @@ class EventCollector:
         self._state = Path(settings.state)
         self._landed: datetime | None = None
         self._looked = float("-inf")
-        self.activities = Activities(self._replay, erased=Erasures(self._state).fresh, landed=self.landed)
+        self._hearing = threading.Lock()
+        self.activities = Activities(
+            self._replay, hear=self.hear, erased=Erasures(self._state).fresh, landed=self.landed
+        )
         self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
         self._rates = Rates()
         self._log = _log_of(settings, name, said)
@@ -99,6 +107,22 @@ class EventCollector:
         except Exception as fault:  # noqa: BLE001 - what is asked of the windows is less than the events
             telemetry.log.warning(f"the collector's log cannot be read back: {type(fault).__name__}: {fault}")
 
+    def hear(self) -> None:
+        """Note what other processes took. Each answer asks first, so that a visitor, and what it refuses, is known to
+        each replica that shares the journal from the moment that one of them acknowledged it."""
+        with self._hearing:
+            try:
+                for record in self._log.news():
+                    self._note_again(record)
+            except OSError as fault:
+                telemetry.log.warning(f"what other replicas collect cannot be read: {type(fault).__name__}: {fault}")
+
+    def hear_on(self, is_over: threading.Event) -> None:
+        """Look again and again until it is over, so that who is answered waits for little of it."""
+        self.activities.ready()
+        while not is_over.wait(HEAR_SECONDS):
+            self.hear()
+
     def _note_again(self, record: bytes) -> None:
         try:
             event = json.loads(record)
@@ -107,7 +131,7 @@ class EventCollector:
             call = self._reader.call(event, sent)
             if call.step is not None:
                 self.activities.note_all([(call.step, call.visitor_id, call.account_id)])
-        except (Refused, ValueError, KeyError, TypeError):
+        except (Refused, ValueError, KeyError, TypeError, RecursionError):
             return  # of another format; a run judges it
 
     async def take(self, body: bytes, kind: str | None, principal: Principal, ip: str | None = None) -> Taken:
@@ -138,10 +162,12 @@ class EventCollector:
                 refused[place] = str(fault)
         entries = [call.entry for call in good] + _letters(body, kind, refused, by)
         if entries:
-            answers = await self._commit.append(entries)
-            new = [call for call, is_new in zip(good, answers, strict=False) if is_new]
-            self.activities.note_all((c.step, c.visitor_id, c.account_id) for c in new if c.step is not None)
-            fresh = len(new)
+            fresh = at = 0
+            for piece in _pieces(entries):
+                answers = await self._commit.append(piece)
+                new = [call for call, is_new in zip(good[at:], answers, strict=False) if is_new]
+                self.activities.note_all((c.step, c.visitor_id, c.account_id) for c in new if c.step is not None)
+                fresh, at = fresh + len(new), at + len(piece)
             for outcome, count in ((TAKEN, fresh), (KNOWN, len(good) - fresh), (REFUSED, len(refused))):
                 if count:
                     outcome.inc(count)
@@ -220,11 +246,38 @@ def _parsed(body: bytes) -> Any:
 
 
 def _letters(body: bytes, kind: str | None, refused: dict[int, str], sent: Sent) -> list[Entry]:
-    """What was refused, as it came, without the write key."""
+    """What was refused, as it came, without the write key; for all that is too deep to be written alone the whole body,
+    once: as one letter each, a small request would be a large one of the log."""
     if not refused:
         return []
-    calls, _ = _opened(_without_key(body), kind, sent)
-    return [refusal(written(calls[place]), reason, sent.writer) for place, reason in refused.items()]
+    plain = _without_key(body)
+    calls, _ = _opened(plain, kind, sent)
+    letters, deep = [], []
+    for place, reason in refused.items():
+        try:
+            letters.append(refusal(written(calls[place]), reason, sent.writer))
+        except TooDeep:
+            deep.append(place)
+    if not deep:
+        return letters
+    reason = refused[deep[0]]
+    if kind is None:
+        places = ", ".join(map(str, deep[:TOLD])) + (", …" if len(deep) > TOLD else "")
+        reason = f"{len(deep):,} of the batch's events (places {places}): {reason}"
+    return [*letters, refusal(plain, reason, sent.writer)]
+
+
+def _pieces(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Entries in their order, in lists of about `PIECE` bytes at most."""
+    piece: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if piece and size + len(entry.record) > PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(entry)
+        size += len(entry.record)
+    yield piece
 
 
 def key_in(body: bytes) -> str | None:

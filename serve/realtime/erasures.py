@@ -19,7 +19,7 @@ from customer360.platform import telemetry
 from customer360.platform.sources import collector as source
 
 FILE = "erased.json"
-KEPT = timedelta(hours=48)  # longer than a window lives
+KEPT = timedelta(days=15)  # longer than a window lives, and a decision on a machine that was away
 LOOK_SECONDS = 1.0
 
 
@@ -42,6 +42,15 @@ def tell(state: Path, subjects: Iterable[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     made.rename(folder / FILE)
+
+
+def told(state: Path) -> Callable[[str], bool]:
+    """Whether a subject is among those that were erased in the last days; of a file that cannot be read, nobody is."""
+    try:
+        salt, found = _read(state / source.FOLDER / FILE)
+    except (OSError, ValueError):
+        salt, found = "", {}
+    return lambda subject: _digest(salt, subject) in found
 
 
 class Erasures:

@@ -30,6 +30,8 @@ from customer360.serve.realtime.calls import Entry
 
 MOST_WAITING = 64 << 20  # bytes of requests that wait for a commit
 MEASURED_SECONDS = 1.0  # how often it is looked how much no run took yet
+CLOCK_NS = 50_000_000  # what a file system may note a change too early
+RELIST_NS = 60_000_000_000  # after which segments that have ended are let go
 IDLE_SECONDS = 2.0  # after which the thread that commits ends; the next event begins another
 DEAD_LETTERS = "-dead-letters"  # ends the name of the topic of what was refused
 CONSENT = b'"categoryPreferences"'  # in every record that answers on consent
@@ -55,6 +57,9 @@ class Log(Protocol):
         is older and tells of consent: perhaps no run read it yet.
         """
 
+    def news(self) -> Iterator[bytes]:
+        """The records that other processes wrote since this was asked, or `tail` was; none, where a log cannot tell."""
+
     def taken(self) -> datetime | None:
         """Until when every source took what came. None where the log does not know."""
 
@@ -68,6 +73,8 @@ class JournalLog:
         self._journal = Journal(self._folder)
         self._most_bytes = collector.backlog_megabytes << 20
         self._held, self._measured = 0, float("-inf")
+        self._heard: dict[str, int] = {}  # how far segments were read, by name
+        self._listed: tuple[int, int, list[str]] = (0, 0, [])  # when the folder changed, when that was seen, segments
 
     def append(self, entries: Sequence[Entry]) -> list[bool]:
         if time.monotonic() - self._measured > MEASURED_SECONDS:
@@ -87,14 +94,44 @@ class JournalLog:
                 if is_old and not _tells_of_consent(self._folder / name):
                     continue
                 for frame in journal.frames(self._folder / name, 0):
-                    if is_old and CONSENT not in frame.content:
-                        continue
-                    record, reason = source.opened(frame.content)
-                    if frame.is_whole and not reason:
+                    self._heard[name] = frame.end
+                    if (not is_old or CONSENT in frame.content) and (record := _record(frame)) is not None:
                         yield record
+
+    def news(self) -> Iterator[bytes]:
+        for name in self._others():
+            with suppress(FileNotFoundError):
+                start = self._heard.get(name, 0)
+                if (self._folder / name).stat().st_size <= start:
+                    continue
+                for frame in journal.frames(self._folder / name, start):
+                    self._heard[name] = frame.end
+                    if (record := _record(frame)) is not None:
+                        yield record
+
+    def _others(self) -> list[str]:
+        """Segments that other processes may write to. Each answer asks, so the folder is listed only when it changed,
+        or may have changed again at the moment that it has noted."""
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        now = time.time_ns()
+        if changed != self._listed[0] or self._listed[1] < changed + CLOCK_NS or now > self._listed[1] + RELIST_NS:
+            since = now / 1e9 - 2 * journal.SEGMENT_SECONDS  # what began before has ended, and was heard
+            names = [name for name in journal.segments(self._folder) if journal.begun(name) >= since]
+            self._heard = {name: end for name, end in self._heard.items() if name in names}
+            self._listed = changed, now, [name for name in names if not self._journal.wrote(name)]
+        return self._listed[2]
 
     def taken(self) -> datetime | None:
         return source.taken_until(self._folder, self._readers)
+
+
+def _record(frame: journal.Frame) -> bytes | None:
+    """The event in a frame; None where it holds what was refused, or is damaged."""
+    record, reason = source.opened(frame.content)
+    return record if frame.is_whole and not reason else None
 
 
 def _tells_of_consent(segment: Path) -> bool:
@@ -138,6 +175,9 @@ class TopicLog:
 
     def taken(self) -> datetime | None:
         return None
+
+    def news(self) -> Iterator[bytes]:
+        return iter(())
 
     def tail(self, span: timedelta) -> Iterator[bytes]:
         since = int((datetime.now(UTC) - span).timestamp() * 1000)

@@ -49,7 +49,7 @@ def _data(said: Any) -> dict[str, Any]:
     if isinstance(said, str):
         try:
             said = json.loads(said)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"EVENT_DATA": said}
     if said is None:
         return {}

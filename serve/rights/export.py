@@ -11,28 +11,34 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import audit, tables
+from customer360.platform.formulas import defused
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_files
-from customer360.platform.privacy import Identifiers, is_of
+from customer360.platform.privacy import Identifiers, is_of, is_signed
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
-from customer360.serve.activation.formulas import defused
 from customer360.serve.compose import state_folder
 
 PROVENANCE = ("_source", "_source_system", "_file", "_seq")
 REFUSED = {"quality.quarantine": "record", "quality.dead_letters": "raw"}  # tables, and where the record stands
+SIGNED = "signed with a handle of the person, and without an account: whether the person wrote it is likely, not known"
 COLUMNS = ("table", "row", "column", "value", "source", "file")
 
 
 def held(settings: Settings, person: str, who: Identifiers) -> dict[str, Any]:
     """All rows of the lake that are a person's, by table, with what the table is, and who read the person's data over
-    HTTP. Dated tables give their current edition. Rows of others that name the person are not its own."""
+    HTTP. Dated tables give their current edition. Rows of others that name the person are not its own. What is the
+    person's by a handle alone stands apart, under "TABLE, by handle alone"."""
     lake = lake_of(settings)
     found: dict[str, Any] = {}
     for name, table in sorted(tables.TABLES.items()):
         if lake.exists(name) and (rows := _rows(lake, table, who)).height:
-            found[name] = {"what": tables.summary(table), "rows": rows.to_dicts()}
+            what, by_handle = tables.summary(table), _by_handle(table, who)
+            if (known := rows.filter(~by_handle)).height:
+                found[name] = {"what": what, "rows": known.to_dicts()}
+            if (signed := rows.filter(by_handle)).height:
+                found[f"{name}, by handle alone"] = {"what": f"{what} ({SIGNED})", "rows": signed.to_dicts()}
     for name, column in REFUSED.items():
         if lake.exists(name) and (raw := _refused(lake, name, column, who)):
             found[name] = {"what": tables.summary(tables.by_name(name)), "rows": raw}
@@ -44,6 +50,10 @@ def held(settings: Settings, person: str, who: Identifiers) -> dict[str, Any]:
         "tables": found,
         "read_by": [{key: line[key] for key in ("at", "name", "asked") if key in line} for line in readings],
     }
+
+
+def _by_handle(table: type[Table], who: Identifiers) -> pl.Expr:
+    return is_signed(table, who) if tables.spec(table).layer == "bronze" else pl.lit(False)
 
 
 def _rows(lake: Lake, table: type[Table], who: Identifiers) -> pl.DataFrame:

@@ -8,10 +8,13 @@ happened, the values in them are covered.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+import polars as pl
 
 from customer360.platform import privacy, tables
 from customer360.platform.backup.trees import files_below
@@ -19,6 +22,7 @@ from customer360.platform.lake import Lake, mirror, reached
 from customer360.platform.lake.objects import sweep_staged
 from customer360.platform.privacy import MASK, Identifiers
 from customer360.platform.settings import Settings
+from customer360.platform.tables import Table
 from customer360.platform.traces import Traces
 from customer360.platform.traces.search import in_bytes, in_file
 from customer360.serve.rights.stores import halves
@@ -74,7 +78,39 @@ def _holds(who: Identifiers, traces: Traces, path: str, data: bytes) -> bool:
     table = tables.TABLES.get(_table_of(path))
     if table is None or _LOG in path or not path.endswith(".parquet"):
         return False
-    return privacy.holds_rows_of(table, who, data)
+    if privacy.holds_rows_of(table, who, data):
+        return True
+    return _holds_facts(who, data) or _holds_handles(who, table, data)
+
+
+def _holds_facts(who: Identifiers, data: bytes) -> bool:
+    """Whether rows have the keys of facts that are the person's, in whatever table: a payment by an unnamed terminal
+    says whose card it was by nothing that could be searched for, nor does the clock of a ticket. Of what stays without
+    who it was of, such as sales, only rows that could say it."""
+    columns = set(pl.read_parquet_schema(io.BytesIO(data)))
+    for name, facts in who.facts.items():
+        source = tables.spec(tables.by_name(name))
+        key = ["source_system", *(c.lower() for c in source.key)]
+        says_whose = source.erasure == "delete" or not columns.isdisjoint(tables.SUBJECT_KEYS)
+        if facts and says_whose and columns.issuperset(key):
+            rows = pl.read_parquet(io.BytesIO(data), columns=key)
+            if rows.select(pl.concat_str(key, separator="/").is_in(list(facts)).fill_null(False).any()).item():
+                return True
+    return False
+
+
+def _holds_handles(who: Identifiers, table: type[Table], data: bytes) -> bool:
+    """Whether rows are signed with a handle of the person, which later tables write behind its place, or, where a post
+    names none, behind its system."""
+    signed = [c for c, kind in tables.pii_columns(table).items() if kind == "handle"]
+    parts = [handle.split("/", 2) for handle in who.handles]
+    names = [f"{(place or system).lower()}:{handle}" for system, place, handle in parts]
+    signed = [c for c in signed if c in pl.read_parquet_schema(io.BytesIO(data))] if names else []
+    if not signed:
+        return False
+    plain = (pl.col(c).str.to_lowercase().str.strip_chars().str.replace(r":\s+", ":") for c in signed)
+    mine = [each.is_in(names).fill_null(False) for each in plain]
+    return bool(pl.read_parquet(io.BytesIO(data), columns=signed).select(pl.any_horizontal(mine).any()).item())
 
 
 def _taken_away(lake: Lake, traces: Traces, path: str, data: bytes) -> bool:

@@ -81,6 +81,9 @@ def stores(settings: Settings, also: tuple[Path, ...] = ()) -> list[Store]:
     """Every store of an installation, and further folders or files that somebody names; none within another."""
     lake = lake_of(settings)
     found = [Store("lake", lake.root, tuple(lake.storage_options.items())), Store("state", _absolute(settings.state))]
+    if settings.serve.shared:
+        place = _absolute(settings.serve.shared)
+        found += [Store("shared publications", place, tuple(settings.serve.shared_options.items()))]
     found += [Store("models", folder) for folder in _tracking(settings)]
     found += [Store(LANDING, _absolute(settings.landing), tuple(settings.landing_options.items()))]
     found += [Store("half of a restore", str(half)) for half in halves(settings)]

@@ -17,7 +17,8 @@ from conditions import conditions, measured
 from scipy.stats import hypergeom
 from value import ROOT, table
 
-from customer360.pipelines.gold.affinity import adjusted, associations, product_affinity
+from customer360.pipelines.gold.affinity import associations, product_affinity
+from customer360.pipelines.inference.intervals import adjusted
 from customer360.pipelines.rules import BasketRules, EnrichmentRules
 
 CUT = date(2011, 6, 13)

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--key", action="append", default=[], metavar="ROLE=KEY")
     parser.add_argument("--examples", type=int, default=25, help="of each operation")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=10, help="that an answer may take")
     parser.add_argument("--st", default="st", help="the command of schemathesis")
     arguments = parser.parse_args()
     if shutil.which(arguments.st) is None:
@@ -44,7 +45,7 @@ def main() -> None:
 def judged(arguments: argparse.Namespace, role: str, key: str) -> bool:
     command = [arguments.st, "run", f"{arguments.url}/openapi.json", "--no-color", "--workers", "1"]
     command += ["--phases", PHASES, "--max-examples", str(arguments.examples), "--seed", str(arguments.seed)]
-    command += ["--exclude-checks", LEFT_OUT, "--continue-on-failure", "--request-timeout", "10"]
+    command += ["--exclude-checks", LEFT_OUT, "--continue-on-failure", "--request-timeout", str(arguments.seconds)]
     command += ["-H", f"X-API-Key: {key}"] if key else []
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}

@@ -3,8 +3,9 @@
     python tests/bench/consent_canaries.py --people 2000
 
 Every other person of a shop refuses, the ways to refuse in turn, after everything was built, trained and loaded once.
-Each bought one product of a category that nobody else bought, opened a letter that nobody else got, and has an address
-of its own: their names are the canaries. The short form of the same, at 24 people, is a test of every commit.
+Each bought one product of a category that nobody else bought, opened a letter that nobody else got, has an address of
+its own and is in every feed with words of its own: these are the canaries. The short form of the same, at 24 people, is
+a test of every commit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import Any
 import polars as pl
 
 from customer360.pipelines.denied import denied
-from customer360.platform import purposes, tables
 
 _spec = importlib.util.spec_from_file_location("refusals", Path(__file__).parents[1] / "strangers" / "test_refusals.py")
 assert _spec is not None and _spec.loader is not None
@@ -32,35 +32,17 @@ refusals: Any = importlib.util.module_from_spec(_spec)
 sys.modules["refusals"] = refusals  # a dataclass asks for its module
 _spec.loader.exec_module(refusals)
 
-CANARY = r"(?:CANARY|KIND|LETTER|canarymail)(\d+)"
-
-
-def said_by(frame: pl.DataFrame) -> set[int]:
-    """Whose canaries stand in any cell of a frame."""
-    if frame.is_empty():
-        return set()
-    texts = frame.select(row=pl.struct(pl.all()).struct.json_encode()).to_series()
-    return set(texts.str.extract_all(CANARY).explode().drop_nulls().str.extract(CANARY).cast(pl.Int64))
-
 
 def in_tables(shop: Any) -> None:
-    """No row of a table, and no column, that a refusal forbids names a canary of who refuses, whoever's row it is: also
-    where a model wrote it that learned before the refusal."""
-    refuse = set(shop.persons(*refusals.PERSONAL).values())
-    for name, table in sorted(tables.TABLES.items()):
-        if name.startswith("gold.") and purposes.is_withheld(table) and shop.lake.exists(name):
-            columns = list(tables.schema(table)) if purposes.of_rows(table) else list(purposes.of_columns(table))
-            found = said_by(shop.lake.scan(name).select(columns).collect())
-            assert not found & refuse, f"{name}: {sorted(found & refuse)[:5]}"
-            if found:
-                print(f"    {name}: canaries of {len(found):,} others")
+    for name, others in refusals.withheld_in_cells(shop).items():
+        print(f"    {name}: canaries of {others:,} others")
 
 
 def in_analysts_file(shop: Any) -> None:
     out = shop.folder / "analysts.csv"
     said = shop.said("export", "--anonymize", "--l", "1", "--suppress", "0.9", "--out", str(out))
     assert re.search(r"[1-9][\d,]* withheld", said), said
-    assert said_by(pl.DataFrame({"text": out.read_text().splitlines()})) == set()
+    assert refusals.said_by(pl.DataFrame({"text": out.read_text().splitlines()})) == set()
 
 
 def restrict(shop: Any) -> None:
@@ -87,7 +69,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=2000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consent_canaries") as folder:
-        shop = refusals.Shop(Path(folder), people=given.people)
+        shop = refusals.Shop(Path(folder), people=given.people, has_every_feed=True)
         steps: list[tuple[str, Callable[[], object]]] = [
             ("files", shop.open),
             ("first run", lambda: shop.said("run")),

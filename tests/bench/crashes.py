@@ -1,35 +1,33 @@
-"""Runs on topics, APIs and webhooks that die: `python tests/bench/crashes.py [--runs 200 --seed 1 --kinds topic]`.
+"""Runs on systems of five kinds that die: `python tests/bench/crashes.py [--runs 200 --seed 1 --kinds topic]`.
 
 Each run is a process that is killed with SIGKILL before or after one of the calls that `POINTS` names, at a random
-moment, or not at all, while the other side may fail as well: the broker stands still and goes on, the API answers
-nothing but 503 in the middle of a crawl, the server of webhooks is killed between the write and the 202. Then a run
-goes to its end, and what the lake holds must be what was sent: nothing lost, nothing twice, each key in its order.
+moment, or not at all, while the other side may fail as well: the broker stands still and goes on, or others join and
+leave its group; the API answers nothing but 503 in the middle of a crawl; the server of webhooks is killed between the
+write and the 202, PostgreSQL and MariaDB while a run reads their logs. Then a run goes to its end, and what the lake
+holds must be what was sent: nothing lost, nothing twice, each key in its order.
 """
 
 from __future__ import annotations
 
 import argparse
-import hmac
 import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from crash_sides import SECRET, Hooks, Maria, Postgres, Process, Shop, Topic
 
 TABLE = "bronze.t_crashed"
+FOLLOWED = ("cdc", "binlog")  # kinds that read the log of a database, which begin with its rows
 SHARED = (
     "ledger.open_batch", "ledger.Outcome.save", "ledger.bind", "lake.Lake.put", "lake.Lake.delete",
     "lake.Lake.write_file", "lake.Lake.append_batch", "run.ingest.noted", "run.ingest.sweep", "run.ingest._release",
@@ -50,8 +48,17 @@ POINTS: dict[str, tuple[str, ...]] = {
         "sources.protocols.hooks.journal.retire", "sources.protocols.hooks.journal._keep",
         "sources.protocols.hooks.journal._sync_folder",
     ),
+    "cdc": (
+        *SHARED, "sources.cdc.Cdc._ahead", "sources.cdc.Cdc._messages", "sources.cdc.Cdc._of_changes",
+        "sources.protocols.changes.slots.Slot.check", "sources.protocols.changes.slots.Slot.move",
+        "sources.protocols.changes.slots.Slot._note",
+    ),
+    "binlog": (
+        *SHARED, "sources.binlog.status_of", "sources.binlog.BinlogSource._check",
+        "sources.binlog.BinlogSource._range", "sources.binlog.BinlogSource._cursor", "sources.binlog._records",
+        "sources.protocols.changes.binlog.Binlog.groups", "sources.protocols.changes.packets.connect",
+    ),
 }  # fmt: skip
-SECRET = "s3cret"
 
 
 # ---- in the processes that die ----------------------------------------------------------------------------------
@@ -79,13 +86,14 @@ def settings_of(root: Path, kind: str, where: str) -> Any:
             "auth": "oauth2", "token_url": f"{where}/oauth/token", "client_id": "us", "client_secret_env": "T_SECRET",
         },
         "webhooks": {"kind": "webhook", "secret_env": "T_HOOK"},
-    }  # fmt: skip
+    } | ({kind: json.loads(where)} if kind in FOLLOWED else {})  # fmt: skip
     ways: dict[str, dict[str, Any]] = {
         "topic": {"kind": "streams", "topic": "ticks", "batch_size": 7, "metadata": True},
         "api": {"kind": "apis", "path": "cursor/orders", "since": {}, "paging": paging,
                 "parameters": {"since": "{since}", "limit": "5"}, "mapping": {"ID": "id", "OF": "of", "N": "n"}},
         "webhooks": {"kind": "webhooks", "batch_size": 4},
-    }  # fmt: skip
+    } | {of: {"kind": of, "relation": "ticks", "mapping": {"ID": "id", "OF": "k", "N": "n"}}
+         for of in FOLLOWED}  # fmt: skip
     return Settings.model_validate({
         "landing": str(root / "landing"), "lake": {"root": str(root / "lake"), "buckets": 2},
         "state": str(root / "state"), "execution": {"executor": "local", "retry": {"attempts": 1}},
@@ -140,6 +148,8 @@ def drive() -> None:
     import customer360.platform.run
     import customer360.platform.run.ingest
     import customer360.platform.sources.apis
+    import customer360.platform.sources.binlog
+    import customer360.platform.sources.cdc
     import customer360.platform.sources.streams
     import customer360.platform.sources.webhooks  # noqa: F401 - once, for all that are forked
 
@@ -200,138 +210,10 @@ def serve_topic() -> None:
             print("written", flush=True)
 
 
-# ---- the sides that send ----------------------------------------------------------------------------------------
+# ---- what must hold -----------------------------------------------------------------------------------------------
 
 
-class Process:
-    """A part of this script in a process of its own, spoken to by lines."""
-
-    def __init__(self, *asked: str, log: Path):
-        command = [sys.executable, __file__, *asked]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("a"), text=True
-        )
-
-    def heard(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
-
-    def ask(self, said: Any) -> str:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps(said) + "\n")
-        self.process.stdin.flush()
-        return self.heard()
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
-
-
-class Topic:
-    def __init__(self, root: Path, log: Path):
-        self.broker = Process("--as", "topic", log=log)
-        self.where = self.broker.heard()
-        assert self.broker.ask([["k0", json.dumps({"ID": "k0-0", "OF": "k0", "N": 0})]]) == "written"
-
-    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
-        assert self.broker.ask([[row["OF"], json.dumps(row)] for row in rows]) == "written"
-
-    @contextmanager
-    def disturbed(self, dice: random.Random) -> Iterator[None]:
-        """It stands still for a while, at some moment of the run."""
-        done = threading.Event()
-
-        def still() -> None:
-            done.wait(dice.uniform(0, 0.4))
-            self.broker.process.send_signal(signal.SIGSTOP)
-            done.wait(dice.uniform(0.2, 5))
-            self.broker.process.send_signal(signal.SIGCONT)
-
-        thread = threading.Thread(target=still)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def end(self) -> None:
-        self.broker.end()
-
-
-class Shop:
-    def __init__(self, root: Path, log: Path):
-        from api_server import Shop as Made
-        from api_server import serving
-
-        self.made, self.stack = Made(), ExitStack()
-        self.where = self.stack.enter_context(serving(self.made))
-        self.send([{"ID": "k0-0", "OF": "k0", "N": 0}], random.Random(0))
-
-    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
-        now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-        self.made.orders += [{"id": r["ID"], "of": r["OF"], "n": r["N"], "updated_at": now} for r in rows]
-
-    @contextmanager
-    def disturbed(self, dice: random.Random) -> Iterator[None]:
-        """It fails after some requests, or takes no token any more, until the run is over."""
-        self.made.faults = [*([None] * dice.randint(0, 6)), *([(503, {"Retry-After": "0.05"}, "")] * 400)]
-        yield
-        self.made.faults = []
-
-    def end(self) -> None:
-        self.stack.close()
-
-
-class Hooks:
-    def __init__(self, root: Path, log: Path):
-        import socket
-
-        self.root, self.log, self.where = root, log, ""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.server: Process | None = None
-        self.deaths = 0
-        self.send([{"ID": "k0-0", "OF": "k0", "N": 0}], random.Random(0))
-
-    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
-        """Send until it is taken, as senders do."""
-        for row in rows:
-            death = {"die": dice.choice(("before", "after"))} if dice.random() < 0.03 else {}
-            body = json.dumps(row | death).encode()
-            headers = {"X-Signature": hmac.new(SECRET.encode(), body, "sha256").hexdigest()}
-            until = time.monotonic() + 300
-            while True:
-                if self.server is None or self.server.process.poll() is not None:
-                    self.deaths += self.server is not None
-                    if self.server:
-                        self.server.end()
-                    self.server = Process("--as", "hooks", str(self.root), str(self.port), log=self.log)
-                with suppress(httpx2.HTTPError):
-                    answer = httpx2.post(f"http://127.0.0.1:{self.port}/hooks/ticks", content=body, headers=headers)
-                    assert answer.status_code == 202, answer.text
-                    break
-                assert time.monotonic() < until, self.log.read_text()[-2000:]
-                time.sleep(0.05)
-
-    @contextmanager
-    def disturbed(self, dice: random.Random) -> Iterator[None]:
-        """It is killed while a run reads its journal."""
-        if self.server and dice.random() < 0.5:
-            self.server.process.kill()
-        yield
-
-    def end(self) -> None:
-        if self.server:
-            self.server.end()
-
-
-SIDES: dict[str, type[Topic | Shop | Hooks]] = {"topic": Topic, "api": Shop, "webhooks": Hooks}
+SIDES: dict[str, Any] = {"topic": Topic, "api": Shop, "webhooks": Hooks, "cdc": Postgres, "binlog": Maria}
 
 
 def held(root: Path, kind: str, sent: dict[str, int]) -> None:
@@ -352,6 +234,10 @@ def held(root: Path, kind: str, sent: dict[str, int]) -> None:
         f"one place twice: {rows.filter(stands).select('_seq', '_file', '_position', 'ID').rows()[:6]}"
     )
     if kind == "api":
+        return
+    if kind in FOLLOWED:
+        for (key,), of in rows.sort("_seq", "_position").partition_by("OF", as_dict=True, maintain_order=True).items():
+            assert of["N"].is_sorted(), f"{key}: {of['N'].to_list()}"
         return
     begins = pl.col("_file").str.extract(r":(\d+)-\d+$").cast(pl.Int64) if kind == "webhooks" else pl.col("N")
     file = pl.col("_file").str.extract(r"^([^:]+)") if kind == "webhooks" else pl.lit("")
@@ -381,6 +267,8 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
     try:
+        if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log
+            assert json.loads(driver.ask({"root": str(root), "kind": kind, "where": side.where})) == 0, log.read_text()
         for number in range(runs):
             dice = random.Random(f"{seed}/{kind}/{number}")
             rows = []
@@ -398,7 +286,8 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 ended = json.loads(driver.ask(asked | dying))
             counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
             counts["other side disturbed"] += not calm
-            for _ in range(1 + (number % 4 == 0)):  # another one changes nothing
+            # Another one changes nothing; of a log the first may land what waited, and the next what came since
+            for _ in range(1 + (number % 4 == 0) + (kind in FOLLOWED)):
                 ended = json.loads(driver.ask(asked))
                 assert ended == 0, f"seed {seed}/{kind}/{number} does not end: {log.read_text()[-1500:]}"
             try:

@@ -45,10 +45,12 @@ WAYS: dict[str, Callable[[Path], object]] = {
 }
 STATE = ("keys.json", "online/CURRENT", "online/LAST_RUN", "online/generations/*/generation.json",
          "online/generations/*/data.mdb", "refusals/online/CURRENT", "refusals/online/generations/*/generation.json",
-         "refusals/online/generations/*/data.mdb", "audit/*.jsonl", "mlflow/mlflow.db")  # fmt: skip
+         "refusals/online/generations/*/data.mdb", "audit/*.jsonl", "mlflow/mlflow.db",
+         "online/hidden.json")  # fmt: skip
 LAKE = ("bronze/stores/*/*.parquet", "bronze/stores/_delta_log/*1.json", "_batches/*/*.json", "_landed/*/*.json",
         "_bound/*/*.json", "_runs/*.json")  # fmt: skip
 WHEN = ("cold", "running")
+ERASED = "p2"  # is being erased, and must not be answered; but for a file that was gone before the server began
 LOOK = online.POLL_SECONDS + 0.1  # the store looks again after that
 UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it was there, or there is no harm
     ("keys.json", "gone"), ("online/LAST_RUN", "gone"), ("audit/*.jsonl", "gone"), ("audit/*.jsonl", "empty"),
@@ -57,7 +59,7 @@ UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it
     ("refusals/online/CURRENT", "longer"), ("online/CURRENT", "longer"),
     ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_landed/*/*.json", "gone"),
     ("_bound/*/*.json", "gone"), ("_bound/*/*.json", "a folder"), ("_bound/*/*.json", "other version"),
-    ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
+    ("online/hidden.json", "gone"), ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
 }  # fmt: skip
 DOCUMENT = '{"profile": {"person_id": "%s", "may_personalize": true}, "accounts": [], "filler": "%s"}'
 
@@ -82,6 +84,7 @@ def prepared(state: Path, people: int) -> str:
         online.publish(state, documents(people), as_of=date(2026, 3, 1), sources={}, is_told=False)
     refused = pl.DataFrame({"kind": "refused", "key": ["p1"], "document": ['{"purposes": ["EMAIL"]}']})
     online.publish(state / "refusals", [refused], as_of=date.min, sources={}, is_told=False)
+    online.hide(state, [("person", ERASED)])
     (state / "online" / "LAST_RUN").write_text('{"state": "unpublished", "command": "run", "at": "2026-03-01"}')
     audit.append(state, person="p1")
     (state / "mlflow").mkdir()
@@ -142,11 +145,14 @@ def damaged(kept: Path, here: Path, key: str, sound: str, pattern: str, way: str
         WAYS[way](file)
         answers.append(client.get("/v1/people/p1"))
         time.sleep(LOOK)
+    hidden = client.get(f"/v1/people/{ERASED}").status_code
     health, profile = client.get("/healthz"), client.get("/v1/people/p1")
     access._CACHE.clear()  # the doctor is another process
     found = list(doctor.findings(settings))
     why = health.status_code == 200 and health.json()["stale_because"] != sound
     wrong = [f"health answered {health.status_code}"] if health.status_code == 500 else []
+    if hidden == 200 and (pattern, way, when) != ("online/hidden.json", "gone", "cold"):
+        wrong.append("who is being erased is answered")
     for answer in (*answers, profile):
         if answer.status_code == 500:
             wrong.append("a profile answered 500")

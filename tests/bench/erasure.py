@@ -59,7 +59,7 @@ def erased(settings: Any) -> None:
     def mark(name: str) -> None:
         marks.setdefault(name, (time.perf_counter() - begun[0], cpu_seconds() - begun[1]))
 
-    wanted = {"after publication": "no answer names the person", "before purge": "everything is rewritten"}
+    wanted = {"after hiding": "no answer names the person", "before purge": "everything is rewritten"}
     lake.observers.append(lambda reached: mark(wanted[reached]) if reached in wanted else None)
     prove = jobs.prove
 

@@ -4,7 +4,8 @@
 
 The lake holds ``--days`` days of a retailer, written by `customer360 sample`; a batch is five minutes of a further day
 at ``--share`` of the specification's volume: 174,000 events, 17,000 transactions, 52,000 lines, 35,000 messages and
-4,000 others. Then ``--rounds`` batches of a hundred rows. Prints seconds of each round, its slowest nodes, and memory.
+4,000 others. Then ``--rounds`` batches of a hundred rows, each after a round with nothing new. Prints seconds of each
+round, its slowest nodes, and memory.
 """
 
 from __future__ import annotations
@@ -102,13 +103,13 @@ def rounds(config: Path, root: Path, count: int, few: int) -> None:
     settings = configured(config)
     telemetry.configure("WARNING")
     with rules_kept(settings):
-        for number in range(count + 2):
-            rows = deliver(root, BIG if number == 1 else SMALL, None if number == 1 else few) if number else 0
+        plan: list[tuple[str, str | None, int | None]] = [("first landing", None, None), ("five minutes", BIG, None)]
+        for title, folder, wanted in [*plan, *[("nothing new", None, None), ("few rows", SMALL, few)] * count]:
+            rows = deliver(root, folder, wanted) if folder else 0
             start, cpu = time.perf_counter(), time.process_time()
             record = pipelines.run(settings)
             seconds, used = time.perf_counter() - start, time.process_time() - cpu
             assert record is not None
-            title = ("first landing", "five minutes")[number] if number < 2 else "few rows"
             print(f"{title:14} {rows:9,} rows {seconds:8.1f} s, of CPU {used:7.1f} s, {resident_megabytes():6.0f} MB", flush=True)  # fmt: skip  # noqa: E501
             built = sorted((n for n in record.nodes if n.state == "built"), key=lambda n: -n.seconds)
             for node in built[:8]:

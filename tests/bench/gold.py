@@ -30,6 +30,7 @@ from customer360.pipelines.gold.denials import Denials
 from customer360.pipelines.silver.behavior import Events, Sessions
 from customer360.pipelines.silver.journey import SubjectDays
 from customer360.pipelines.silver.sales import TransactionItems, Transactions
+from customer360.pipelines.silver.traffic import SetApartSessions
 from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.run import RunRequest, run
@@ -324,6 +325,7 @@ def prepare(root: Path, size: Size) -> dict[str, int]:
     lake, flat = Lake(str(root / "lake")), root / "flat"
     rows = write_silver(lake, flat, size)
     lake.ensure(Denials)  # nobody denies anything
+    lake.ensure(SetApartSessions)  # all visits are those of people
     build(lake, root / "state", "local", size.as_of, DAYS_AND_FEATURES)
     days = lake.scan("silver.subject_days").sort("on", "subject_id").collect()
     days.write_parquet(flat / "subject_days.parquet", compression="zstd", compression_level=1)

@@ -242,6 +242,9 @@ def main() -> int:
         played_so_far += 1
         try:
             counts += played(seed, asked.steps)
+        except KeyboardInterrupt:  # what was played so far is told
+            played_so_far -= 1
+            break
         except Exception:  # noqa: BLE001 - a script that fails must not end the others
             failed += 1
             print(f"script {seed} failed:\n{traceback.format_exc(limit=-4)}", flush=True)

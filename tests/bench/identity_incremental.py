@@ -1,7 +1,8 @@
 """A batch into what is resolved, registry committed: `python tests/bench/identity_incremental.py [--records N]`.
 
-With `--lake` what is resolved stands in a lake, and the batch goes through the whole producer of identities and the
-writing of its tables; the CPU seconds of each step are printed, and golden records are compared with ones made anew.
+With `--lake` what is resolved stands in a lake, and `--batches` go through the whole producer of identities and the
+writing of its tables; the CPU seconds of each step are printed. With `--compare` all tables are compared with those of
+a whole run, and persons and edges with those of all records resolved at once.
 
 Prints the time of each phase, whether the partition and the edges are those of a rebuild under the same pins, and
 whether every person that the batch did not touch kept its id. `--orders K` instead resolves `--records` in K random
@@ -19,6 +20,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -28,16 +30,17 @@ from conditions import conditions, measured
 from customer360.models.identity import IdentityRules, producer, registry
 from customer360.models.identity.batch import pins
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
+from customer360.models.identity.batch.standing import NODE, edge_rows
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.golden import golden_and_losing
 from customer360.models.identity.organisations.among_customers import customers
 from customer360.models.identity.registry import core, succession
 from customer360.pipelines.silver.behavior import VisitorLogins
 from customer360.pipelines.silver.customers import CustomerRecords
-from customer360.platform import tables
+from customer360.platform import graph, tables
 from customer360.platform.lake import Lake
 from customer360.platform.run.incremental import changes
 from customer360.platform.run.planning import Context
+from customer360.platform.run.units import conform_to_storage
 from customer360.platform.tables import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,38 +176,69 @@ def batch_into(records: int, size: int) -> None:
         print(f"  peak memory {done.peak:.1f} GiB")
 
 
-def batch_into_lake(records: int, size: int, standing: Path | None) -> None:
-    """The batch through the producer of identities, and its tables written as a run writes them."""
-    everybody = people(records + size, 7).with_columns(source_system=pl.lit("SHOP"), customer_id="record_id")
-    everybody, batch = as_stored(everybody), everybody["record_id"][:size]
-    before = everybody.filter(~pl.col("record_id").is_in(batch.implode()))
+def batch_into_lake(records: int, size: int, batches: int, standing: Path | None, compare: bool) -> None:
+    """Batches through the producer of identities, and its tables written as a run writes them."""
+    everybody = people(records + size * batches, 7).with_columns(source_system=pl.lit("SHOP"), customer_id="record_id")
+    comes = as_stored(everybody).join(
+        everybody.select("record_id").with_row_index("place"), on="record_id", maintain_order="left"
+    )
+    landed = lambda many: comes.filter(pl.col("place") >= size * (batches - many)).drop("place")  # noqa: E731
     with tempfile.TemporaryDirectory() as folder:
-        first = standing or Path(folder) / "first"
+        # A lake that other code made is made anew at its next run: each code has its own.
+        first = (standing or Path(folder)) / f"{records}-{batches}-{of_code()[:8]}"
         if not first.exists():
-            produced(Lake(str(first), {}, BUCKETS), before, {})
+            print(f"{records:,} records land first", flush=True)
+            produced(Lake(f"{first}.part", {}, BUCKETS), landed(0), {})
+            Path(f"{first}.part").rename(first)
         shutil.copytree(first, Path(folder) / "lake", symlinks=True)
         lake = Lake(str(Path(folder) / "lake"), {}, BUCKETS)
-        cpu: dict[str, float] = {}
-        done = measured(lambda: produced(lake, everybody, cpu))
-        steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in cpu.items() if seconds >= 0.005)
-        print(f"{size:,} records into {records:,} in a lake: {done.cpu:.2f} s of CPU, {done.seconds:.2f} s of the wall")
-        print(f"  of it {steps}; peak {done.peak:.2f} GiB; files written and left {done.result}")
-        assigned = registry.load(lake, "bench").assignments
-        found = customers(everybody, RULES)
-        usable = producer.usable(found.people, pins.evidence(found.people, pins.read(lake), RULES))
-        anew, losers = golden_and_losing(usable, assigned, RULES, None)
-        same = (
-            lake.scan("silver.people").drop("entity_type").collect().sort("person_id").equals(anew),
-            lake.scan("silver.golden_values")
-            .collect()
-            .sort("person_id", "attribute", "rank")
-            .select(losers.columns)
-            .equals(losers),
-        )
-        print(f"  golden records and values that did not survive equal to ones made anew: {same}")
+        for batch in range(1, batches + 1):
+            cpu: dict[str, float] = {}
+            now = landed(batch)
+            done = measured(lambda now=now, cpu=cpu: produced(lake, now, cpu))
+            print(f"{size:,} into {now.height - size:,} in a lake: {done.cpu:.2f} s of CPU, wall {done.seconds:.2f}")
+            steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in cpu.items() if seconds >= 0.005)
+            print(f"  of it {steps}; peak {done.peak:.2f} GiB; files written and left {done.result}", flush=True)
+        if compare:
+            compared(lake, landed(batches))
 
 
-STEPS = ("customers", "_pins", "_versions", "_standing", "_resolved", "advance", "_survived", "_assignments",
+def compared(lake: Lake, records: pl.DataFrame) -> None:
+    """Print whether what the batches left is what a run over all makes, and what all records at once resolve to."""
+    held = {tables.spec(table).name: lake.scan(tables.spec(table).name).collect() for table in producer.OUTPUTS}
+    with patch.object(producer.touching, "before", lambda *_: None):
+        made = producer.identities(context_of(lake), records.lazy(), nobody_logs_in())
+    for table, output in zip(producer.OUTPUTS, made, strict=True):
+        rows = conform_to_storage(table, output.rows.lazy() if isinstance(output, changes.Changes) else output, {})
+        by = [c for c, kind in rows.schema.items() if not kind.is_nested()]
+        name = tables.spec(table).name
+        print(f"  {name}: {rows.height:,} rows, equal to a whole run: {held[name].sort(by).equals(rows.sort(by))}")
+    held_pins, stored, found = pins.read(lake), registry.load(lake, "bench"), customers(records, RULES)
+    evidence = pins.evidence(found.people, held_pins, RULES).join(stored.names, on="record_id")
+    whole = resolve_batch(State.empty(evidence.drop("record")), evidence, [], held_pins, RULES)
+    members = stored.registry.members.join(whole.clusters, on="record", how="semi")  # without those of organisations
+    same = groups(members, "person").equals(groups(whole.clusters, "cluster"))
+    ends, edges = ["record_id_l", "record_id_r"], held["silver.identity_edges"]
+    edges = edges.filter(pl.all_horizontal(pl.col(ends).is_in(evidence["record_id"].implode())))
+    anew = edge_rows(whole.state).select(edges.columns).sort(ends)
+    print(f"  resolved anew at once: partition equal {same}, edges equal {edges.sort(ends).equals(anew)}")
+    print(f"  {registry.verify(lake, 'bench')}")
+
+
+def of_code() -> str:
+    return graph.code_fingerprint(producer.identities, producer.OUTPUTS)
+
+
+def context_of(lake: Lake) -> Context:
+    rules = RULES.model_copy(update={"ids": RULES.ids.model_copy(update={"seed": "bench"})})
+    return Context(lake, None, None, rules)  # type: ignore[arg-type]
+
+
+def nobody_logs_in() -> pl.LazyFrame:
+    return pl.LazyFrame(schema=tables.schema(VisitorLogins))
+
+
+STEPS = ("prepared", "_versions", "_standing", "_resolved", "advance", "_survived", "_assignments",
          "_organisations", "_devices", "edge_rows", "key_rows", "edge_changes", "key_changes", "golden_changes",
          "link_changes")  # fmt: skip
 
@@ -228,11 +262,8 @@ def produced(lake: Lake, records: pl.DataFrame, cpu: dict[str, float]) -> tuple[
     plain = [(place, name, getattr(place, name)) for place, name in places]
     for place, name, work in plain:
         setattr(place, name, timed(name, work))
-    rules = RULES.model_copy(update={"ids": RULES.ids.model_copy(update={"seed": "bench"})})
-    context = Context(lake, None, None, rules)  # type: ignore[arg-type]
-    logins = pl.LazyFrame(schema=tables.schema(VisitorLogins))
     try:
-        made = timed("producer", producer.identities)(context, records.lazy(), logins)
+        made = timed("producer", producer.identities)(context_of(lake), records.lazy(), nobody_logs_in())
         return timed("write", written)(lake, dict(zip(producer.OUTPUTS, made, strict=True)), cpu)
     finally:
         for place, name, work in plain:
@@ -249,7 +280,7 @@ def written(lake: Lake, outputs: dict[type[Table], Any], cpu: dict[str, float]) 
         start = process_time()
         adds = changes.written(lake, table, frame, {})
         cpu[name] = process_time() - start
-        lake.replace(name, adds, scope={}, app="bench", app_version=(lake.transaction(name, "bench") or 0) + 1)
+        lake.replace(name, adds, scope={}, app=NODE, app_version=(lake.transaction(name, NODE) or 0) + 1)
         after = {file.path for file in lake.files(name)}
         fresh, kept = fresh + len(after - before), kept + len(after & before)
     return fresh, kept
@@ -300,13 +331,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--orders", type=int, default=0)
     parser.add_argument("--lake", action="store_true", help="into what stands in a lake")
-    parser.add_argument("--standing", type=Path, help="with --lake: a folder for the lake before the batch, used again")
+    parser.add_argument("--batches", type=int, default=1, help="with --lake: how many, one after the other")
+    parser.add_argument("--standing", type=Path, help="with --lake: a folder for the lake before them, used again")
+    parser.add_argument("--compare", action="store_true", help="with --lake: with a whole run, and all resolved anew")
     given = parser.parse_args()
     print(conditions("polars", "splink", "duckdb", "deltalake"))
     if given.orders:
         random_orders(given.records, given.orders)
     elif given.lake:
-        batch_into_lake(given.records, given.batch, given.standing)
+        batch_into_lake(given.records, given.batch, given.batches, given.standing, given.compare)
     else:
         batch_into(given.records, given.batch)
 

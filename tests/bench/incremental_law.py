@@ -34,6 +34,7 @@ import polars as pl
 from customer360.pipelines.sample.write import write_sample
 from customer360.platform import graph, tables
 from customer360.platform.run import replay
+from customer360.platform.run.closing import written_at_the_end
 from customer360.platform.sources.files import Files
 
 PEOPLE, DAYS, BATCHES = 50, 40, 3
@@ -62,6 +63,7 @@ KEYS = {  # key columns, version column or time, a number or word that an update
 FACTS = [f for f in KEYS if f.partition("/")[0] != "erp" and not f.endswith("/customers")]
 IDENTITY = ("silver.identities",)
 LOGS = ("quality.data_quality_metrics", "quality.alerts")  # one row a measurement, at its version
+OF_RUNS = {"gold.data_products": ("version", "size_bytes", "updated_at", "state", "state_at")}  # columns that tell them
 Row = dict[str, Any]
 
 
@@ -112,7 +114,7 @@ class Retailer:
 
 
 def opened(module: Any, root: Path, config: Path | None = None) -> Any:
-    """The site below a folder, every source of which reads JSON lines and tells deletions."""
+    """The site below a folder, every source of files of which reads JSON lines and tells deletions."""
     site = module.open_site(root, config)
     sources = {
         name: Files(
@@ -120,6 +122,7 @@ def opened(module: Any, root: Path, config: Path | None = None) -> Any:
             format="json", deleted=f"{GONE} = 'yes'",
         )
         for name, source in site.settings.sources.items()
+        if isinstance(source, Files)
     }  # fmt: skip
     return type(site)(root, site.settings.model_copy(update={"sources": sources, "loss": 1.0}))
 
@@ -300,9 +303,12 @@ def batch(shop: Retailer) -> None:
 
 
 def business(module: Any, site: Any) -> dict[str, pl.Series]:
-    """The rows of every table but logs, as text, without moments and numbers of commits."""
-    names = [n for n in sorted(tables.TABLES) if n not in LOGS and site.lake.exists(n)]
-    frames = {n: site.lake.scan(n).collect().drop("table_version", strict=False) for n in names}
+    """The rows of every table but logs and what tells of runs, as text, without moments and numbers of commits; of what
+    the end of a run writes, tables of `OF_RUNS`."""
+    told = {*LOGS, *written_at_the_end()} - OF_RUNS.keys()
+    names = [n for n in sorted(tables.TABLES) if n not in told and site.lake.exists(n)]
+    of_runs = {n: ("table_version", *OF_RUNS.get(n, ())) for n in names}
+    frames = {n: site.lake.scan(n).collect().drop(of_runs[n], strict=False) for n in names}
     return {n: module.business_rows(frame) for n, frame in frames.items()}
 
 

@@ -4,6 +4,11 @@ Publishes an invented shop (`tests/choices.py`) and serves it from one plain pro
 asks over kept connections. Each row is a kind of request; the first does nothing but check the key, so the others can
 be read as ratios to it, whatever else the machine does; milliseconds of the server's CPU an answer (with those of
 writing decisions down) tell more than answers a second on a machine that others use, too.
+
+``--ray`` serves from Ray Serve in place of that, as `customer360 serve` does, under the environment as it is
+(`RAY_SERVE_ENABLE_HA_PROXY=1`, …): CPU is that of replica and proxy together, and the first row is `/healthz`.
+``--flat N`` asks N times for re-ranked lists after a warm-up of a tenth, and prints the memory of the plain server at
+each tenth.
 """
 
 from __future__ import annotations
@@ -16,16 +21,18 @@ import random
 import selectors
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, sleep
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
+import yaml
 from conditions import conditions
 from fastapi import APIRouter
 
@@ -40,6 +47,7 @@ from customer360.serve import plain
 from customer360.serve.api.policy import Caller
 from customer360.serve.app import build_app
 from customer360.serve.publication import vectors
+from customer360.serve.realtime.activity import Activities, Step, visitor
 
 BLOCK = 10_000  # people a frame
 PERSONAL = ("person", "recommendations", "categories", "bought")
@@ -102,8 +110,10 @@ def serve(state: Path, listening: socket.socket) -> None:
     app = build_app(settings)
     app.include_router(router)
     names, draw = [f"P{i:06}" for i in range(1000)], random.Random(4)
-    done = {f"v{i}": SimpleNamespace(viewed=tuple(draw.sample(names, 5)), cart=(), bought=()) for i in range(500)}
-    app.state.activities = SimpleNamespace(of=done.get)  # what a collector would know of visitors
+    views = [(Step("PRODUCT_VIEW", datetime.now(UTC), (p,)), visitor(f"v{i}"), None)
+             for i in range(500) for p in draw.sample(names, 5)]  # fmt: skip
+    app.state.activities = Activities()  # what a collector would know of visitors
+    app.state.activities.note_all(views)
     plain.run(app, settings.serve, listening)
 
 
@@ -182,6 +192,8 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--flat", type=int, default=0, metavar="N")
     given = parser.parse_args()
     print(conditions("fastapi", "uvicorn", "numpy", "polars"))
     with tempfile.TemporaryDirectory() as folder:
@@ -194,9 +206,16 @@ def main() -> None:
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(128)
+            if given.ray:
+                measure_ray(state, key, given)
+                return
             server = multiprocessing.get_context("spawn").Process(target=serve, args=(state, listening), daemon=True)
             server.start()
-            measure(server.pid or 0, listening.getsockname()[1], kinds(key, given.people, given.products), given)
+            asked, port, pid = kinds(key, given.people, given.products), listening.getsockname()[1], server.pid or 0
+            if given.flat:
+                memory(pid, port, asked["precomputed, re-ranked"], given.flat)
+            else:
+                measure([pid], port, asked, given)
             server.terminate()
             server.join()
     print(conditions("fastapi"))
@@ -208,7 +227,104 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(pid: int, port: int, asked: dict[str, Callable[[], bytes]], given: argparse.Namespace) -> None:
+def measure_ray(state: Path, key: str, given: argparse.Namespace) -> None:
+    """Start `customer360 serve`, and measure replica and proxy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    file = state.parent / "settings.yaml"
+    file.write_text(yaml.safe_dump({"state": str(state), "serve": {"port": port, "max_queued_requests": 1000}}))
+    log = (state.parent / "server.log").open("wb")
+    command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--config", str(file)]
+    server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        asked = kinds(key, given.people, given.products)
+        del asked["nothing"], asked["scan, by session"]  # an endpoint of the bench, and visitors that it makes up
+        health = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
+        wait_for(port, health, server)
+        serving = [pid for pid in descendants(server.pid) if is_serving(pid)]
+        measure(serving, port, {"healthz": lambda: health, **asked}, given)
+    finally:
+        server.terminate()
+        server.wait(120)
+
+
+def wait_for(port: int, health: bytes, server: subprocess.Popen[bytes]) -> None:
+    """Until the server answers, for some minutes."""
+    for _ in range(600):
+        if server.poll() is not None:
+            raise SystemExit("the server ended")
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as link:
+                link.sendall(health)
+                if link.recv(1000).startswith(b"HTTP/1.1 200"):
+                    return
+        except OSError:
+            pass
+        sleep(0.5)
+    raise SystemExit("the server did not start")
+
+
+def descendants(root: int) -> list[int]:
+    """Processes that came of another."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def is_serving(pid: int) -> bool:
+    """Whether a process is a replica or stands before one."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return any(name in command for name in (b"ServeReplica", b"ProxyActor", b"haproxy", b"HAProxy"))
+
+
+def memory(pid: int, port: int, requests: Callable[[], bytes], count: int) -> None:
+    """Ask so many times, and tell of the memory of the server at each tenth."""
+    asked(port, requests, count // 10)
+    first = resident(pid)
+    print(f"{0:>10,} {first:8.1f} MB", flush=True)
+    for tenth in range(1, 11):
+        asked(port, requests, count // 10)
+        now, cpu = resident(pid), cpu_seconds(pid)
+        print(f"{tenth * (count // 10):>10,} {now:8.1f} MB {now / first - 1:+.1%} cpu {cpu:,.0f} s", flush=True)
+
+
+def asked(port: int, requests: Callable[[], bytes], count: int) -> None:
+    """Ask so many times over eight connections."""
+    with selectors.DefaultSelector() as poll:
+        for _ in range(8):
+            link = socket.create_connection(("127.0.0.1", port))
+            poll.register(link, selectors.EVENT_READ, [b""])
+            link.sendall(requests())
+        while count > 0:
+            for key, _ in poll.select(1):
+                link, held = key.fileobj, key.data  # type: ignore[assignment]
+                held[0] += link.recv(1 << 18)
+                if _is_whole(held[0]):
+                    assert held[0].startswith(b"HTTP/1.1 200"), held[0][:500]
+                    held[0], count = b"", count - 1
+                    link.sendall(requests())
+        for key in list(poll.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+
+
+def resident(pid: int) -> float:
+    """Megabytes of memory of a process that is its own: without the pages of files that it maps."""
+    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(said["RssAnon"].split()[0]) / 1024
+
+
+def measure(pids: Sequence[int], port: int, asked: dict[str, Callable[[], bytes]], given: argparse.Namespace) -> None:
     for requests in asked.values():
         rate(port, requests, 1, 1.0)  # the catalogue is read, caches are filled
         sleep(0.2)
@@ -217,10 +333,10 @@ def measure(pid: int, port: int, asked: dict[str, Callable[[], bytes]], given: a
     for name, requests in asked.items():
         cells = []
         for connections in given.connections:
-            before = cpu_seconds(pid)
+            before = sum(map(cpu_seconds, pids))
             found, middle, slow, answers = rate(port, requests, connections, given.seconds)
             sleep(0.4)  # decisions are written
-            cpu = 1e3 * (cpu_seconds(pid) - before) / answers
+            cpu = 1e3 * (sum(map(cpu_seconds, pids)) - before) / answers
             floor.setdefault(connections, found)
             cells.append(
                 f"{found:7,.0f}/s {middle:6.2f}/{slow:7.2f} ms {found / floor[connections]:5.2f} cpu {cpu:5.2f}"

@@ -1,4 +1,4 @@
-"""Small shops, simulated: `python tests/bench/simulated_shops.py [--shops 10]`.
+"""Small shops, simulated: `python tests/bench/simulated_shops.py [--shops 10] [--seed 0]`.
 
 Ten shops of 300 to 2,000 customers who arrive all the time, each kind of customers with its own rhythm, life and purse
 (the kinds of `cd_sales.py`). What `customer360 offline score` does with a shop's past is judged on the next 90 days,
@@ -51,11 +51,12 @@ def row(seed: int, customers: int, as_of: date = AS_OF) -> tuple[str, bool, bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shops", type=int, default=len(SIZES))
+    parser.add_argument("--seed", type=int, default=0, help="of the first shop: other shops of the same sizes")
     options = parser.parse_args()
     print(f"{conditions('polars', 'xgboost', 'scipy', 'scikit-learn')}\n")
     print("| shop | customers | MAE | total | AUC | inside 80 % |\n|---|---|---|---|---|---|")
     rows = []
-    for seed, customers in enumerate(SIZES[: options.shops]):
+    for seed, customers in enumerate(SIZES[: options.shops], options.seed):
         rows.append(row(seed, int(customers)))
         print(rows[-1][0], flush=True)
     errors, ranks = (sum(each[place] for each in rows) for place in (1, 2))

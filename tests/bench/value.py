@@ -76,19 +76,45 @@ def pooled_gain(parts: list[tuple[Array, Array, Array]], seed: int = 0) -> str:
     return f"{found:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def amounts(days: pl.LazyFrame, cut: date, known: starts.Examples) -> tuple[Array, dict[str, Array], float]:
-    """True revenue, the amounts of the model and of every rival, and the share of outcomes inside the interval."""
+def amounts(days: pl.LazyFrame, cut: date, known: starts.Examples) -> tuple[Array, dict[str, Array], pl.DataFrame]:
+    """True revenue, the amounts of the model and of every rival, and one row a customer for `held`."""
     frame = frames.examples(days, cut, HORIZON, ACTIVE).collect()
     revenue = frame["revenue"].to_numpy()
     scored = clv.score(clv.fit_examples(known, clv.ClvParams()), frame, cut)
-    inside = ((revenue >= scored["low"].to_numpy()) & (revenue <= scored["high"].to_numpy())).mean()
+    ends = scored.select("score", "low", "high").with_columns(
+        frame.select("revenue", days="purchase_day_count").get_columns()
+    )
     rules = clv.baselines(days, frame, cut, HORIZON)
     found = {
         "clv": scored["score"].to_numpy(), "BG/NBD + Gamma-Gamma": rules["btyd"],
         "revenue of the last 90 days": rules["last_90d"], "revenue rate x 90": rules["rate"],
         **trees(days, frame, cut),
     }  # fmt: skip
-    return revenue, found, float(inside)
+    return revenue, found, ends
+
+
+def held(ends: pl.DataFrame) -> str:
+    """Share of outcomes inside the interval and share that is nothing, by tenth of the expected value (the highest
+    first) and by purchase days; and the mean width over the mean revenue.
+    """
+    told = ends.with_columns(
+        inside=pl.col("revenue").is_between("low", "high"), nothing=pl.col("revenue") <= 0,
+        tenth=(pl.col("score").rank("ordinal", descending=True) - 1) * 10 // ends.height + 1,
+        history=pl.col("days").cut([1, 4, 14], labels=["once", "2 to 4", "5 to 14", "15 or more"]).cast(pl.String),
+    )  # fmt: skip
+    parts = []
+    for by in ("tenth", "history"):
+        each = (
+            told.group_by(by)
+            .agg(pl.col("inside", "nothing").mean(), pl.col("score").mean())
+            .sort("score", descending=True)
+        )
+        parts.append(
+            f"by {by}: "
+            + ", ".join(f"{row[by]} {row['inside']:.2f} ({row['nothing']:.2f})" for row in each.iter_rows(named=True))
+        )
+    width = (told["high"] - told["low"]).mean() / told["revenue"].mean()  # type: ignore[operator]
+    return f"Inside the 80 % interval (bought nothing) {'; '.join(parts)}. Width over revenue {width:.2f}, inside {told['inside'].mean():.3f}."  # noqa: E501
 
 
 def trees(days: pl.LazyFrame, frame: pl.DataFrame, cut: date) -> dict[str, Array]:
@@ -155,10 +181,10 @@ def main() -> None:
         made = measured(lambda cut=cut, cuts=cuts: starts.examples(days, cut, cuts, HORIZON, ACTIVE))
         parts.append(judged_churn(days, cut, made.result))
         churn_rows.append(churn_row(str(cut), *parts[-1]))
-        revenue, found, inside = amounts(days, cut, made.result)
+        revenue, found, ends = amounts(days, cut, made.result)
         clock = "season time" if made.result.spending.clock.is_seasonal else "calendar time"
         value_tables.append(
-            f"Value at {cut} ({len(cuts)} training cuts, {clock}, examples {made.seconds:.0f} s, {inside:.0%} of outcomes in the 80 % interval):\n\n"  # noqa: E501
+            f"Value at {cut} ({len(cuts)} training cuts, {clock}, examples {made.cpu:.0f} s of CPU). {held(ends)}\n\n"
             + table("method|MAE|Spearman|normalized Gini|total|decile error|dominated by", value_rows(revenue, found))
         )
     print(table("churn at|customers|churned|AUC|BG/NBD|difference [95 %, paired]|ECE|Brier|lift@10 %", churn_rows))

@@ -23,6 +23,7 @@ REGISTERED = sorted(file.stem for file in PARAMETERS.glob("*.yaml"))
 SMALL = {  # parameters that make a fit of the small shop quick
     "churn": {"min_history_days": 120, "rounds": 20},
     "clv": {"min_history_days": 120, "rounds": 10, "method": "boosted"},
+    "ranking": {"min_lists": 20, "least_lists": 5},
     "two_tower": {"dimension": 8, "epochs": 2, "epoch_examples": 2000, "batch_size": 64, "token_buckets": 64},
 }
 AS_OF, NOW = date(2024, 7, 1), datetime(2024, 7, 1, 3, tzinfo=UTC)
@@ -101,8 +102,24 @@ def shop() -> base.Snapshot:
     )
     labels = dict.fromkeys(("category", "subcategory", "brand"), pl.lit(None, pl.String))
     named = products.with_columns(**labels, launched_on=pl.lit(date(2020, 1, 1)), is_product=True)
-    tables = {"silver.subject_days": days, "gold.interactions": bought, "silver.products": named}
+    priced = named.with_columns(price=pl.lit(10.0), cost=pl.lit(4.0), currency=pl.lit("EUR"))
+    tables = {"silver.subject_days": days, "gold.interactions": bought, "silver.products": priced,
+              "silver.impressions": shown(rng)}  # fmt: skip
     return base.Snapshot({name: frame.lazy() for name, frame in tables.items()}, AS_OF)
+
+
+def shown(rng: np.random.Generator) -> pl.DataFrame:
+    """80 lists of four products, of which some are clicked."""
+    row, at = pl.int_range(320), datetime(2024, 3, 1, 9, tzinfo=UTC)
+    return pl.select(
+        impression_id=row.cast(pl.String), source_system=pl.lit("S"), list_id=pl.format("l{}", row // 4),
+        subject_id=pl.format("p{}", row // 4), person_id=pl.format("p{}", row // 4), placement=pl.lit("home"),
+        shown_at=pl.lit(at) + pl.duration(hours=row // 4), position=row % 4, score=1.0 / (1 + row % 4),
+        product_id=pl.format("i{}", pl.Series(rng.permuted(np.tile(np.arange(30), (80, 1)), axis=1)[:, :4].ravel())),
+        store_id=pl.lit(None, pl.String), region=pl.lit("north"), device=pl.format("d{}", row // 4 % 2),
+        seen_product_ids=pl.concat_list(pl.lit("i1"), pl.lit("i2")), is_bought=pl.lit(False),
+        is_clicked=pl.Series(rng.random(320) < 0.3),
+    ).with_columns(on=pl.col("shown_at").dt.date())  # fmt: skip
 
 
 def fitted_print(name: str) -> str:

@@ -137,7 +137,7 @@ def test_last_years_window_moves_the_level_half_way(snapshot) -> None:
     examples = starts.examples(snapshot[churn.DAYS], CUT, cuts, 90, 365)
     plain = churn.fit_examples(examples, PARAMS)
     assert plain.shift == 0.0  # the clock of this log is the calendar: last year's window says nothing
-    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.2, revenue=1.0))
+    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.2, purchases=1.0))
     shifted = churn.fit_examples(known, PARAMS)
     before, after = (churn.predict(fit, snapshot)["score"].mean() for fit in (plain, shifted))
     half = logit(np.array([before, 0.8])).mean()

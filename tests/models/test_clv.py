@@ -102,15 +102,17 @@ def test_last_years_window_sets_half_of_the_total(days) -> None:
     examples = starts.examples(days.lazy(), CUT, [CUT - timedelta(days=90)], 90, 365)
     assert examples.last_year is None  # the clock of this log is the calendar
     plain = clv.fit_examples(examples, PARAMS)
-    start = examples.current["start_amount"].sum()
-    rate = clv.newest_rate(clv.cut_rates(examples.past), 90)
-    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.5, revenue=4 * rate * start))
+    expected = examples.current["expected_purchases"].sum()
+    rate = clv.newest_rate(clv.cut_rates(examples.past), 90, float(examples.past["purchases"].sum()))
+    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.5, purchases=4 * rate * expected))
     assert clv.fit_examples(known, PARAMS).level == pytest.approx(2 * plain.level)  # the geometric mean of 1 and 4
 
 
 def test_newer_cuts_say_more_of_the_level() -> None:
     rates = {CUT: 2.0, CUT - timedelta(days=clv.LEVEL_HALF_LIFE_DAYS): 1.0}
     assert clv.newest_rate(rates, 90) == pytest.approx(2 ** (2 / 3 * 2 / 3))  # two windows: two thirds of the logarithm
+    few = clv.newest_rate(rates, 90, clv.PRIOR_PURCHASES / 2)  # as many in two windows as are put beside them
+    assert few == pytest.approx(2 ** (2 / 3 * 2 / 3 / 2))
 
 
 def test_the_interval_holds_its_share(fitted, days) -> None:
@@ -141,9 +143,12 @@ def started(days: pl.DataFrame, fitted: clv.ClvFitted) -> pl.DataFrame:
 def test_trees_keep_the_total_of_the_starting_points(fitted, days) -> None:
     rows = started(days, fitted).with_columns(score=clv.predict(fitted, at_cut(days))["score"])
     cuts = frames.cuts(START, CUT, 90, 120, PARAMS.cut_count, PARAMS.cut_step_days)
-    rate = clv.newest_rate(clv.cut_rates(starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)), 90)
+    past = starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)
+    rate = clv.newest_rate(clv.cut_rates(past), 90, float(past["purchases"].sum()) / len(cuts))
     assert fitted.booster is not None
-    assert rows["score"].sum() == pytest.approx(rows["start_amount"].sum() * rate, rel=1e-6)
+    score, start = rows["score"].to_numpy(), rows["start_amount"].to_numpy()
+    assert clv.total_ratio(score, start) == pytest.approx(rate, rel=1e-6)
+    assert score.sum() == pytest.approx(start.sum() * rate, rel=0.05)
 
 
 def test_trees_are_left_out_where_they_do_not_help(fitted, days) -> None:
@@ -196,27 +201,33 @@ def test_faults_are_named(fitted, days) -> None:
     with pytest.raises(ModelError, match="1 rows have no purchase"):
         clv.score(fitted, browser, CUT)
     frame = starts.training_frame(days.lazy(), [CUT - timedelta(days=90)], fitted.spending, 90, 365)
-    with pytest.raises(ModelError, match="hold no revenue"):
-        clv.cut_rates(frame.with_columns(revenue=pl.lit(0.0)))
+    with pytest.raises(ModelError, match="hold no purchase"):
+        clv.cut_rates(frame.with_columns(purchases=pl.lit(0.0)))
     with pytest.raises(ModelError, match=r"lacks silver\.subject_days"):
         clv.predict(fitted, base.Snapshot({}, CUT))
 
 
-def test_one_purchase_moves_the_rates_of_cuts_by_no_more_than_its_cap() -> None:
-    """Thirteen cuts of 400 customers; one of them buys for a thousand times as much in three neighbouring windows."""
-    rng, cuts = np.random.default_rng(3), [date(2023, 1, 1) + timedelta(days=30 * turn) for turn in range(13)]
-    start = rng.lognormal(3.0, 1.0, (13, 400))
-    start[:, 7] = 20.0
-    revenue = start * rng.gamma(0.5, 2.0, start.shape)
+def test_rates_are_of_purchases_and_no_amount_moves_them() -> None:
+    """400 customers who buy by half more than expected; then one of them spends a thousand times as much."""
+    rng, cut = np.random.default_rng(3), date(2023, 1, 1)
+    value, expected = rng.lognormal(3.0, 1.0, 400), rng.gamma(0.5, 2.0, 400)
+    bought = rng.poisson(expected * 1.5).astype(float)
 
-    def rates(revenue: np.ndarray) -> np.ndarray:
-        on = [cut for cut in cuts for _ in range(400)]
-        frame = pl.DataFrame({"as_of": on, starts.START: start.ravel(), "revenue": revenue.ravel()})
-        found = clv.cut_rates(frame)
-        return np.array([found[cut] for cut in cuts])
+    def rate(value: np.ndarray, revenue: np.ndarray) -> float:
+        columns = {"expected_purchases": expected, "purchases": bought, "expected_order_amount": value}
+        return clv.cut_rates(pl.DataFrame(columns | {"revenue": revenue, "as_of": [cut] * 400}))[cut]
 
-    plain = rates(revenue)
-    assert plain.mean() == pytest.approx(revenue.sum() / start.sum(), rel=0.05)
-    wrong = revenue.copy()
-    wrong[10:, 7] *= 1000
-    assert rates(wrong) / plain == pytest.approx(np.ones(13), abs=0.03)
+    plain = rate(value, value * bought)
+    assert plain == pytest.approx(1.5, rel=0.1)
+    dear = int(np.flatnonzero(bought > 0)[0])
+    wrong = np.where(np.arange(400) == dear, 1000.0, 1.0)
+    assert rate(value, value * bought * wrong) == plain
+    assert rate(value * wrong, value * bought * wrong) == pytest.approx(plain, rel=0.01)
+
+
+def test_one_account_is_no_level_of_all_others() -> None:
+    part = np.full(200, 10.0)
+    whole = part * 2
+    assert clv.total_ratio(part, whole) == pytest.approx(0.5)
+    part[0], whole[0] = 5_000.0, 1_000.0  # most of the one total, a fifth of the other
+    assert clv.total_ratio(part, whole) == pytest.approx(0.5, rel=0.1)

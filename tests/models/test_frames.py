@@ -146,10 +146,10 @@ def test_labels_read_the_half_open_window() -> None:
     )
     found = frames.labels(days, CUT).collect()
     assert found.rows() == [
-        ("browses", True, 0.0),
-        ("last", False, 8.0),
-        ("on_cut", False, 7.0),
-        ("too_late", True, 0.0),
+        ("browses", True, 0.0, 0.0),
+        ("last", False, 1.0, 8.0),
+        ("on_cut", False, 1.0, 7.0),
+        ("too_late", True, 0.0, 0.0),
     ]
 
 

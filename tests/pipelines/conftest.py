@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,13 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
 
-BY_HAND = ("gold.engagement_bounds", "gold.customer_360")  # by a run they would need scores: MLflow takes seconds
+BY_HAND = (
+    "gold.engagement_bounds",
+    "gold.customer_360",
+    "gold.real_time_profiles",
+)  # by a run they would need scores: MLflow takes seconds
 UNSCORED = ("gold.predictions", "gold.category_scores")
+SINCE = "gold.real_time_"  # these begin with the date; the retailer's log ends there
 
 
 @dataclass
@@ -43,6 +48,10 @@ class Built:
         if self.dated is None:
             pytest.fail(f"the retailer has no date: {self.failures}")
         return self.dated
+
+    def date_of(self, name: str) -> date:
+        """The date that a node is built for: a month before where the table tells what happened since."""
+        return self.as_of - timedelta(days=30) if name.startswith(SINCE) else self.as_of
 
     def frame(self, name: str) -> pl.LazyFrame:
         """An input as a build sees it: bronze records come judged and folded. Fails the test where it is not whole."""
@@ -87,7 +96,8 @@ class Built:
 
         try:
             inputs = [self.frame(t) for t in node.inputs]
-            made = node.function(*inputs, as_of=self.as_of, params=self.rules[node.rules or ""])
+            values = {"as_of": self.date_of(node.name), "params": self.rules.get(node.rules or "")}
+            made = node.function(*inputs, **{k: v for k, v in values.items() if k in node.wants})
             self.views[node.name] = conform_to_storage(node.table, made, {"as_of": str(self.as_of)})
         except (Exception, pytest.fail.Exception) as fault:  # noqa: BLE001 - handed out to who asks for the table
             self.failures[node.name] = f"{type(fault).__name__}: {fault}"
@@ -122,9 +132,24 @@ def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], custome
         built.dated = graph.default_as_of(built.lake)
     for name in UNSCORED:
         built.lake.ensure(tables.by_name(name))
+    if not built.missing("silver.people") and not built.missing("silver.products"):
+        built.views["gold.recommendations"] = invented_lists(built)
     for name in BY_HAND:
         built.build(graph.NODES[name])
     return built
+
+
+def invented_lists(built: Built) -> pl.DataFrame:
+    """Three products for everybody, as no model was trained that could recommend any."""
+    people = built.lake.scan("silver.people").select("person_id")
+    products = built.lake.scan("silver.products").select("product_id").unique().sort("product_id").head(3)
+    ranked = products.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64), score=pl.lit(0.5))
+    named = {"model": "popular", "version": "1", "mode": "new"}
+    return (
+        people.join(ranked, how="cross")
+        .with_columns(as_of=pl.lit(built.as_of), **{k: pl.lit(v) for k, v in named.items()})
+        .collect()
+    )
 
 
 def _needs_scores(name: str) -> bool:

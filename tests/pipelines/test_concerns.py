@@ -15,6 +15,7 @@ from customer360.platform.run.units import conform_to_storage, other_rows
 from customer360.serve.compose import compose
 
 RATES, SALES, LINES = "silver.reporting_rates", "bronze.transactions", "bronze.transaction_items"
+PAYMENTS, TWICE = "bronze.payments", "silver.sale_duplicates"
 NAMES = ("record_id", "source_system", "customer_id", "ticket_id", "campaign_id", "product_id")
 compose()
 CASES = sorted((name, table) for name, node in graph.NODES.items() for table in node.concerns)
@@ -22,8 +23,8 @@ CASES = sorted((name, table) for name, node in graph.NODES.items() for table in 
 
 def test_what_is_joined_by_another_column_than_the_key_is_said() -> None:
     assert {name for name, _ in CASES} == {
-        "silver.preferences", "silver.service_contacts", "silver.touches", "silver.transaction_items",
-        "silver.transactions",
+        "silver.payment_events", "silver.preferences", "silver.service_contacts", "silver.touches",
+        "silver.transaction_items", "silver.transactions",
     }  # fmt: skip
 
 
@@ -60,6 +61,26 @@ def abroad(sales: pl.DataFrame, draw: random.Random) -> pl.DataFrame:
     ).with_columns(pl.col("REFUNDED_DATE").cast(sales.schema["REFUNDED_DATE"]))
 
 
+def paid_abroad(payments: pl.DataFrame, draw: random.Random) -> pl.DataFrame:
+    drawn = [draw.choice(["USD", "EUR", "GBP", None]) for _ in range(payments.height)]
+    return payments.with_columns(CURRENCY_CODE=pl.Series(drawn, dtype=pl.String))
+
+
+def twice(sales: pl.DataFrame, draw: random.Random) -> pl.DataFrame:
+    """Some sales, each told of by another channel, too."""
+    drawn = sales.select("TRANSACTION_ID", "_source_system").unique().sort("TRANSACTION_ID", "_source_system")
+    drawn = drawn.filter(pl.Series([draw.random() < 0.1 for _ in range(drawn.height)]))
+    rows = [
+        {"transaction_id": number, "source_system": system, "duplicate_of": f"OTHER/{draw.randrange(9)}"}
+        for number, system in drawn.iter_rows()
+    ]
+    said = {"match": "ORDER", "order_number": "1", "total_amount": 1, "hours_apart": 1.0, "person_match": "SAME"}
+    return pl.DataFrame([row | said for row in rows], tables.schema(tables.by_name(TWICE)), strict=False)
+
+
+ABROAD = {SALES: abroad, PAYMENTS: paid_abroad}
+
+
 @pytest.mark.parametrize(("name", "table"), CASES)
 def test_other_rows_of_the_table_change_no_others(name: str, table: str, retailer: Any) -> None:
     node = graph.NODES[name]
@@ -71,8 +92,11 @@ def test_other_rows_of_the_table_change_no_others(name: str, table: str, retaile
     found = 0
     for seed in (1, 2):
         draw = random.Random(seed)
-        if table == RATES:
-            given |= {SALES: abroad(given[SALES], draw), RATES: rates(draw)}
+        if table == TWICE:
+            given[TWICE], other = twice(given[SALES], draw), twice(given[SALES], draw)
+        elif table == RATES:
+            given |= {RATES: rates(draw)}
+            given |= {name: made(given[name], draw) for name, made in ABROAD.items() if name in given}
             other = pl.concat(
                 [
                     given[RATES].filter(pl.col("on") < date(2025, 6, 1)),

@@ -27,7 +27,15 @@ TABLE_OF = {
     "EXTERNAL_CUSTOMER_SENTIMENT": "bronze.external_sentiment",
 }
 ADDED = {  # columns that the specification lacks
-    "bronze.marketing_campaigns": {"CURRENCY_CODE": "spending of several currencies is never added"},
+    "bronze.marketing_campaigns": {
+        "CONTROL_SHARE": "whether as many were held back as was meant",
+        "CURRENCY_CODE": "spending of several currencies is never added",
+    },
+    "bronze.engagement_events": {
+        "MESSAGE_ID": "events of one message are counted once",
+        "USER_AGENT": "openings by programs are told from those by people",
+        "IS_MACHINE": "the same, where the platform says so",
+    },
     "bronze.customers": {
         "LAST_UPDATED_DATE": "update column of incremental loads",
         "LOYALTY_ID": "a number that says who is one person without a score",
@@ -47,7 +55,10 @@ ADDED = {  # columns that the specification lacks
     "bronze.sessions": {"VISITOR_ID": "anonymous visitors (S2)"},
     "bronze.service_tickets": {"LAST_UPDATED_DATE": "a ticket changes until it is closed; orders its versions"},
 }
-LISTED_ELSEWHERE = {("bronze.events", "EVENT_TYPE"), ("bronze.transaction_items", "ITEM_STATUS")}  # extended lists
+LISTED_ELSEWHERE = {  # extended lists
+    ("bronze.events", "EVENT_TYPE"), ("bronze.transaction_items", "ITEM_STATUS"),
+    ("bronze.engagement_events", "ENGAGEMENT_TYPE"),
+}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     not SPECIFICATION.exists(), reason="the specification does not lie beside this checkout"

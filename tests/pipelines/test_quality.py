@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 import yaml
 
 from customer360.pipelines import quality
+from customer360.pipelines.bronze.location import Stores
 from customer360.pipelines.quality import METRICS, data_quality_metrics, record_nodes
 from customer360.pipelines.rules import ValidationRules
 from customer360.platform import graph, judging, ledger, tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.lake import Lake
 from customer360.platform.quality.metrics import ALL, Alerts, DataQualityMetrics, RuleCounts
 from customer360.platform.run.planning import Context, prepare
 from customer360.platform.settings import Settings
 from customer360.serve.compose import compose, rules_of
+
+STORES = tables.spec(Stores).name
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +137,46 @@ def test_a_bad_rule_file_is_refused_with_its_place(tmp_path: Path, monkeypatch: 
     file.write_text(yaml.safe_dump({"tables": {"bronze.customers": {"required": ["MAIL"]}}}))
     with pytest.raises(ConfigError, match="MAIL"):
         rules_of(Settings(rules={"validation": "validation.yaml"}))
+
+
+class TestPunctualRowsOfALongLog:
+    """Each commit of a bronze table is read once a process, whatever stands in its log."""
+
+    @pytest.fixture
+    def asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        compose()
+        self.lake, found = Lake(str(tmp_path)), list[int]()
+        self.lake.ensure(Stores)
+        history = Lake.history
+        monkeypatch.setattr(
+            Lake, "history", lambda lake, name, limit=None: found.append(limit or 0) or history(lake, name, limit)
+        )
+        return found
+
+    def deliver(self, seq: int, timed: int, late: int) -> None:
+        self.lake.commit(STORES, [], app="batch:erp", app_version=seq, facts={"timed": timed, "late": late})
+
+    def told(self) -> dict[str, int]:
+        sources = {"erp": {"table": STORES, "system": "ERP", "path": "stores/*.csv"}}
+        settings = Settings.model_validate({"lake": {"root": self.lake.root}, "sources": sources})
+        return quality._deliveries(Context(self.lake, settings, None), STORES).get("ERP", {})
+
+    def test_only_what_came_since_is_read(self, asked: list[int]) -> None:
+        for seq in range(1, 6):
+            self.deliver(seq, 10, 1)
+        assert self.told() == quality._timely(50, 45)
+        asked.clear()
+        assert self.told() == quality._timely(50, 45)
+        self.deliver(6, 10, 0)
+        assert self.told() == quality._timely(60, 55)
+        assert max(asked) == 2
+
+    def test_a_table_that_was_made_anew_is_counted_anew(self, asked: list[int]) -> None:
+        for seq in range(1, 3):
+            self.deliver(seq, 10, 1)
+        assert self.told() == quality._timely(20, 18)
+        shutil.rmtree(self.lake.uri(STORES))
+        self.lake.ensure(Stores)
+        for seq in range(1, 5):
+            self.deliver(seq, 7, 0)
+        assert self.told() == quality._timely(28, 28)

@@ -49,6 +49,13 @@ def test_documents_are_found_by_kind_and_key(tmp_path: Path) -> None:
     )
 
 
+def test_whatever_python_writes_as_json_is_read(tmp_path: Path) -> None:
+    odd = {"share": float("inf"), "half": "\ud83d", "count": 2**70}
+    online.publish(tmp_path, [frame("odd", {"a": json.dumps(odd)})], as_of=AS_OF, sources={})
+    found = OnlineStore(tmp_path).get("odd", "a")
+    assert found == odd
+
+
 def test_nothing_published_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotPublished, match="nothing was published"):
         OnlineStore(tmp_path).get("greeting", "a")

@@ -231,3 +231,85 @@ def test_what_was_refused_is_known_again_by_a_digest_that_tells_nothing(lake: La
     assert one == again != other and len(one) == 32
     assert list(erasure_list.record_digests(lake, rows.select("N", "CUSTOMER_ID"))) == [one, again, other]
     assert erasure_list.record_digests(lake, rows.clear()).to_list() == []
+
+
+def test_who_signed_is_covered_where_the_row_is_of_nobody(registries: None) -> None:
+    class Signed(Table, table="bronze.t_signed", key=("NUMBER",)):
+        NUMBER = String(nullable=False)
+        CUSTOMER_ID = String(nullable=True, metadata=tables.personal("account"))
+        AUTHOR_NAME = String(nullable=True, metadata=tables.personal("name"))
+        AUTHOR_HANDLE = String(nullable=True, metadata=tables.personal("handle"))
+
+    schema = tables.schema(Signed)
+    signed = [{"NUMBER": "1", "AUTHOR_NAME": "Anna Schmidtke", "AUTHOR_HANDLE": "anna.schmidtke@example.com"},
+              {"NUMBER": "2", "AUTHOR_NAME": "Anna Other", "AUTHOR_HANDLE": "@other"}]  # fmt: skip
+    frame = pl.DataFrame([{**dict.fromkeys(schema), "_source_system": "S", **row} for row in signed], schema=schema)
+    who = Identifiers(texts=frozenset({"anna.schmidtke@example.com"}), names=frozenset({("Anna", "Schmidtke")}))
+    left = privacy._without(Signed, who, frame).select("AUTHOR_NAME", "AUTHOR_HANDLE").rows()
+    assert left == [(privacy.MASK, privacy.MASK), ("Anna Other", "@other")]
+
+
+class Signed(Table, table="bronze.signed", key=("POST_ID",)):
+    """One row per post."""
+
+    POST_ID = String()
+    CUSTOMER_ID = String(nullable=True, metadata=personal("account"))
+    AUTHOR = String(nullable=True, metadata=personal("handle", within="SITE"))
+    SITE = String(nullable=True)
+
+
+del tables.TABLES["bronze.signed"]  # of the tests below alone, which declare it
+
+
+def test_rows_of_nobody_go_with_the_handle_they_are_signed_with(lake: Lake, registries: None) -> None:
+    tables.TABLES["bronze.signed"] = Signed
+    rows = pl.DataFrame(
+        [("1", "7", "@ann", "x"), ("2", None, " @ANN", "X"), ("3", None, "@ann", "y"), ("4", "8", "@ann", "x"),
+         ("5", None, "@bob", "x"), ("6", None, None, "x")],
+        schema=["POST_ID", "CUSTOMER_ID", "AUTHOR", "SITE"], orient="row",
+    ).with_columns(_source_system=pl.lit("SHOP"))  # fmt: skip
+    who = Identifiers(accounts=frozenset({"SHOP/7"}), handles=frozenset({"SHOP/x/@ann"}))
+    mine = rows.filter(privacy.is_of(Signed, who))["POST_ID"].to_list()
+    assert mine == ["1", "2"], "the same name elsewhere, or on somebody's account, is not theirs"
+    erasure_list.remember_erasure(lake, ["SHOP/7", "HANDLE/SHOP/x/@ann"])
+    late = erasure_list.erased_rows(lake, rows, "SHOP", Signed)
+    assert rows.filter(late)["POST_ID"].to_list() == mine, "and what comes later is refused alike"
+    assert not erasure_list.erased_rows(lake, rows[1:2], "CRM", Signed).any()
+    erasure_list.remember_erasure(lake, ["HANDLE/SHOP/x/[deleted]"])
+    nobodys = rows.with_columns(AUTHOR=pl.lit("[deleted]"), CUSTOMER_ID=pl.lit(None, pl.String))
+    assert not erasure_list.erased_rows(lake, nobodys, "SHOP", Signed).any(), "as lists of before may hold it"
+
+
+def test_a_handle_that_a_platform_gives_to_many_tells_nobody() -> None:
+    nobodys = [
+        "[deleted]",
+        "Deleted User",
+        "A Google user",
+        " Instagram_User ",
+        "anonymous",
+        "@",
+        "--",
+        "Gelöschter Nutzer",
+    ]
+    somebodys = ["@user8372", "guestlist", "an", "Anon Ymous", "anna", "安娜", "deleted_anna", "u/a"]
+    rows = pl.DataFrame({"AUTHOR": nobodys + somebodys, "SITE": "x"})
+    told = rows.select(tables.signed(Signed)["AUTHOR"]).to_series().is_null().to_list()
+    assert told == [True] * len(nobodys) + [False] * len(somebodys)
+
+
+def test_an_export_sets_what_is_theirs_by_a_handle_alone_apart(lake: Lake, registries: None) -> None:
+    from customer360.platform.settings import LakeSettings, Settings
+    from customer360.serve.rights.export import held
+
+    tables.TABLES["bronze.signed"] = Signed
+    lake.ensure(Signed)
+    rows = [{"POST_ID": n, "CUSTOMER_ID": account, "AUTHOR": "@ann", "SITE": "x", "_source": "s",
+             "_source_system": "SHOP"} for n, account in (("1", "7"), ("2", None), ("3", "8"))]  # fmt: skip
+    file = lake.write_file("bronze.signed", pl.DataFrame(rows, schema=tables.schema(Signed)), {"_source": "s"})
+    lake.append_batch("bronze.signed", [file], source="s", seq=1)
+    who = Identifiers(accounts=frozenset({"SHOP/7"}), handles=frozenset({"SHOP/x/@ann"}))
+    settings = Settings(lake=LakeSettings(root=str(lake.root)), state=str(lake.root) + "-state")
+    found = {
+        name: [row["POST_ID"] for row in part["rows"]] for name, part in held(settings, "p", who)["tables"].items()
+    }
+    assert found == {"bronze.signed": ["1"], "bronze.signed, by handle alone": ["2"]}

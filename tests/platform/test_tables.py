@@ -78,9 +78,7 @@ def test_spec_and_registry(people: type[Table]) -> None:
     assert declared.bucketed and not declared.is_dated
     assert tables.by_name("silver.t_people") is people
     assert tables.summary(people) == "One row per person."
-    with pytest.raises(
-        ContractError, match=r"no table 'silver\.t_peopel'; did you mean silver\.t_people.*\? If .* `compose\(\)`"
-    ):
+    with pytest.raises(ContractError, match=r"no table 'silver\.t_peopel'; did you mean silver\.t_people.*\?$"):
         tables.by_name("silver.t_peopel")
     with pytest.raises(ContractError, match="declares no table name"):
         tables.spec(Table)

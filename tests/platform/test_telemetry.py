@@ -176,3 +176,12 @@ def test_the_log_follows_the_standard_error(fresh_log: None, capsys: pytest.Capt
     first.close()
     telemetry.event("two")
     assert capsys.readouterr().err.splitlines() == ["two"]
+
+
+def test_names_of_others_steer_no_terminal_and_begin_no_line(
+    fresh_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure()
+    telemetry.event("read sales\n2026-01-01 all is well\x1b[2J\x1b]0;title\x07 a\u202egpj.csv \x9b1m\tend")
+    said = capsys.readouterr().err
+    assert said == ("read sales\n  2026-01-01 all is well\\x1b[2J\\x1b]0;title\\x07 a\\u202egpj.csv \\x9b1m\tend\n")

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from customer360.models.identity import producer  # noqa: F401 - declares silver.identities
 from customer360.models.lifecycle import scoring  # noqa: F401 - declares gold.predictions and gold.recommendations
 from customer360.pipelines.gold import affinity, behavior, customers  # noqa: F401
-from customer360.pipelines.silver import catalog  # noqa: F401
+from customer360.pipelines.silver.catalog import products as catalog  # noqa: F401
 from customer360.platform import access, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.settings import Settings

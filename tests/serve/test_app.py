@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from starlette.testclient import TestClient
 from customer360.platform import access, online
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import app as application
-from customer360.serve.api import people, recommendations, scores, together
+from customer360.serve.api import decisions, features, people, placements, recommendations, scores, together
 from customer360.serve.app import build_app
 from customer360.serve.publication import freshness
 
 AS_OF = date(2026, 3, 1)
+HOT = (people, recommendations, scores, together, placements, features, decisions)
 
 PATHS = (
     "/v1/people/p_ann",
@@ -205,7 +207,7 @@ def test_replicas_are_told_no_place_that_depends_on_where_they_run(
 
 def test_whoever_asks_waits_for_no_thread() -> None:
     """What every request asks first is answered where it came: a thread of the pool costs as much as the answer."""
-    routers = [module.router for module in (people, recommendations, scores, together)]
+    routers = [module.router for module in HOT]
     pending = [route.dependant for router in routers for route in router.routes if isinstance(route, APIRoute)]
     asked: dict[Any, str] = {}
     while pending:
@@ -213,6 +215,18 @@ def test_whoever_asks_waits_for_no_thread() -> None:
         pending += of.dependencies
         asked |= {part.call: part.call.__name__ for part in of.dependencies if inspect.isfunction(part.call)}
     assert asked and not [name for call, name in asked.items() if not inspect.iscoroutinefunction(call)]
+
+
+def test_errors_are_documented_as_what_is_sent(tmp_path: Path) -> None:
+    paths = build_app(Settings(state=str(tmp_path))).openapi()["paths"]
+    found = [
+        (path, status, list(answer.get("content", {})))
+        for path, operations in paths.items()
+        for operation in operations.values()
+        for status, answer in operation["responses"].items()
+        if status >= "400" and (path, status) != ("/healthz", "503")  # tells how it is, and is no problem
+    ]
+    assert found and [each for each in found if each[2] != ["application/problem+json"]] == []
 
 
 def test_docs_page_is_served(tmp_path: Path) -> None:
@@ -274,15 +288,40 @@ def get(port: int, path: str, key: str) -> tuple[int, str]:
         return response.status, response.read().decode()
 
 
+def replicas_of(port: int, key: str, times: int) -> set[int]:
+    """The processes of the replicas that answered, where four ask at once. One that found no free core may not."""
+
+    def asked(_: int) -> int | None:
+        try:
+            found = re.search(r'replica="[^"]+:(\d+)"', get(port, "/metrics", key)[1])
+        except OSError:
+            return None
+        return int(found[1]) if found else None
+
+    with ThreadPoolExecutor(4) as callers:
+        return {process for process in callers.map(asked, range(times)) if process is not None}
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_ray_serve_runs_the_config_file(own_shop: Any, tmp_path: Path) -> None:
-    """`serve run configs/ray/serve.yaml` answers over HTTP, follows a publication, and stops cleanly."""
+    """`serve run configs/ray/serve.yaml` answers over HTTP, follows a publication, has more replicas while more is
+    asked, and stops cleanly."""
     own_shop.publish()
     key, port = access.issue(own_shop.state, "probe", "service"), free_port()
+    watcher = access.issue(own_shop.state, "watcher", "metrics")
+    growing = {"most": 2, "requests": 0.2, "grow_seconds": 0.5, "shrink_seconds": 1}
     content = yaml.safe_load((Path(__file__).parents[2] / "configs/ray/serve.yaml").read_text())
-    content["http_options"]["port"] = port
+    content["http_options"] |= {"port": port, "request_timeout_s": 30}
     settings = tmp_path / "settings.yaml"
-    settings.write_text(yaml.safe_dump({"state": str(own_shop.state)}))
+    settings.write_text(yaml.safe_dump({"state": str(own_shop.state), "serve": {"autoscale": growing}}))
     content["applications"][0]["args"]["config"] = str(settings)
     config = tmp_path / "serve.yaml"
     config.write_text(yaml.safe_dump(content))
@@ -298,13 +337,20 @@ def test_ray_serve_runs_the_config_file(own_shop: Any, tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
     ) as process:
         try:
-            wait_until_healthy(port, process)
+            wait_until_healthy(port, process, 240)
             status, body = get(port, "/v1/customers/POS/1/recommendations?k=2", key)
             assert status == 200 and '"product_id":"P4"' in body
             own_shop.write("gold.customer_360", [own_shop.profile("p_ann", city="Bonn")])
             own_shop.publish()
             time.sleep(2 * online.POLL_SECONDS)
             assert '"city":"Bonn"' in get(port, "/v1/people/p_ann", key)[1]
+            end = time.monotonic() + 120
+            while len(seen := replicas_of(port, watcher, 40)) < 2:
+                assert time.monotonic() < end, "no replica came"
+            while all(map(is_alive, seen)):
+                assert time.monotonic() < end, "no replica went"
+                time.sleep(0.5)
+            assert get(port, "/v1/people/p_ann", key)[0] == 200
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

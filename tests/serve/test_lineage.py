@@ -118,6 +118,8 @@ def test_what_is_not_there_is_said(case: Case) -> None:
         lineage.trace(settings, "silver.transactions", ["T-no"])
     with pytest.raises(GraphError, match=r"did you mean churn_probability"):
         lineage.columns_behind(settings, "gold.customer_360", "churn_probabilty")
+    assert lineage.parted("gold.customer_360.net_amount") == ("gold.customer_360", "net_amount")
+    assert lineage.parted("gold.customer_360") == ("gold.customer_360", None)
     done = CliRunner().invoke(app, ["history", "bronze.transactions", "T-no", "-c", str(case.config)])
     assert (done.exit_code, "nothing is, or was, known of T-no" in done.output) == (1, True)
 

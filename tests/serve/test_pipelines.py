@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from customer360.platform import graph, tables
+from customer360.platform import settings as configuration
 from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
+from customer360.serve import compose as compose_module
 from customer360.serve import jobs, modelling, pipelines
 from customer360.serve.compose import compose
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 compose()
 
@@ -23,8 +28,8 @@ STAGES = {
     "enrichment": {"external_profiles", "external_sentiment", "online_orders", "products", "profile_reliability", "stock",  # noqa: E501
                    "stores", "transaction_facts", "transaction_items", "transactions"},
     "standardization": {"events", "session_facts", "sessions", "subject_days", "tracker_sessions", "visitor_logins"},
-    "validation": {"agents", "campaign_audiences", "campaigns", "consent_intervals", "messages", "preferences",
-                   "service_contacts", "service_tickets", "touches"},
+    "validation": {"agents", "campaign_aliases", "campaign_audiences", "campaign_names", "campaigns",
+                   "consent_intervals", "messages", "preferences", "service_contacts", "service_tickets", "touches"},
 }  # fmt: skip
 
 
@@ -170,3 +175,16 @@ def test_a_step_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RunError, match="warehouse: no room"):
         pipelines.run(Settings(), "master")
     assert calls.made == ["run", "publish"]
+
+
+def test_a_run_reads_its_rule_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str | None] = []
+    reader = compose_module._read
+    monkeypatch.setattr(compose_module, "_read", lambda model, name: read.append(name) or reader(model, name))
+    Calls(monkeypatch)
+    ask = compose_module.rules_of
+    monkeypatch.setattr(jobs, "publish", lambda settings: (ask(settings), ask(settings)))  # as what follows a run does
+    settings = configuration.load(CONFIGS / "local.yaml")
+    pipelines.run(settings)
+    asked = [name for name in read if name in settings.rules.values()]
+    assert sorted(asked) == sorted(settings.rules.values())

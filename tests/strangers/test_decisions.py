@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from customer360.models.identity import erasure, registry
 from customer360.models.identity.registry.stewardship import Contradiction
+from customer360.platform import access
 from customer360.platform import settings as configuration
 from customer360.platform.run import RunRequest, lake_of
 from customer360.serve import jobs, stewardship
+from customer360.serve.app import build_app
 from customer360.serve.compose import compose, identity_rules
 from customer360.serve.stewardship import Desk
 
@@ -169,3 +173,27 @@ def test_ids_come_back_when_a_merge_is_parted(tmp_path: Path) -> None:
         shop.run()
         assert shop.who == ids
     shop.verify()
+
+
+@pytest.mark.slow
+def test_an_id_that_went_leads_to_who_has_its_records(tmp_path: Path) -> None:
+    """A pair of the queue is confirmed over HTTP; after the run each answer by either id is of the one who is left."""
+    shop = Shop(tmp_path, ANN, BEA, CLEO)
+    request = RunRequest(end="gold.customer_360", as_of=date(2026, 3, 1))
+    jobs.run_pipeline(shop.settings, request)
+    jobs.publish(shop.settings)
+    ids = shop.who
+    steward = TestClient(
+        build_app(shop.settings), headers={"X-API-Key": access.issue(Path(shop.settings.state), "desk", "steward")}
+    )
+    both = {"one": "POS/1", "other": "POS/2", "reason": "one household, one card"}
+    assert steward.post("/v1/identity/confirm", json=both).status_code == 200
+    jobs.run_pipeline(shop.settings, request)
+    jobs.publish(shop.settings)
+    (left,) = {shop.who["1"], shop.who["2"]}
+    assert left in (ids["1"], ids["2"]) and left != ids["3"]
+    for asked in (ids["1"], ids["2"]):
+        for path in ("", "/recommendations", "/scores"):
+            answer = steward.get(f"/v1/people/{asked}{path}")
+            assert (answer.status_code, answer.json()["person_id"]) == (200, left), (asked, path)
+    assert steward.get("/v1/people/p0000000000000000").status_code == 404

@@ -20,6 +20,7 @@ COLUMNS = {
     "TRANSACTION_STATUS": "text", "LAST_UPDATED_DATE": "timestamptz",
 }  # fmt: skip
 OF_LOADING = ("_seq", "_file", "_position", "_source", "_ingested_at", "_row")  # where a row came from, not what it is
+DROP_SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
 CHANGED = 5  # each so-manieth sale is pending on its day, and completed or cancelled on the next
 
 
@@ -115,6 +116,40 @@ def by_topic(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]
     return landed_days(found, {"kind": "kafka", "servers": kafka.servers}, source, arrives)
 
 
+def by_changes(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    """Logical replication of PostgreSQL: what was inserted and what was updated."""
+    postgres = request.getfixturevalue("postgres")
+    database = postgres.fresh()
+    declared = ", ".join(f'"{n}" {kind}' for n, kind in COLUMNS.items())
+    postgres.execute(database, f"CREATE TABLE sales ({declared})", "CREATE PUBLICATION customer360 FOR TABLE sales")
+    request.addfinalizer(lambda: postgres.execute(database, DROP_SLOTS))
+
+    def arrives(_: Any, rows: list[dict[str, str]]) -> None:
+        postgres.execute(database, changed(int(rows[-1]["TRANSACTION_ID"][0])))
+
+    source = {"kind": "cdc", "relation": "public.sales", "slot": f"s_{database}"}
+    return landed_days(found, postgres.connection(database), source, arrives)
+
+
+def by_debezium(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    """A topic to which Debezium writes what was inserted and updated, each change twice, as after a restart."""
+    kafka = request.getfixturevalue("kafka")
+    stood: dict[str, dict[str, str]] = {}
+
+    def arrives(_: Any, rows: list[dict[str, str]]) -> None:
+        for place, row in enumerate(rows):
+            number = row["TRANSACTION_ID"]
+            at = {"lsn": 1000 * int(rows[-1]["TRANSACTION_ID"][0]) + place, "ts_ms": 1_772_400_000_000, "txId": place,
+                  "connector": "postgresql", "db": "shop", "schema": "public", "table": "sales"}  # fmt: skip
+            told = {"op": "u" if number in stood else "c", "before": stood.get(number), "after": row, "source": at}
+            stood[number] = row
+            for _ in range(2):
+                kafka.send("shop.public.sales", [json.dumps(told).encode()], key=number.encode())
+
+    source = {"kind": "streams", "topic": "shop.public.sales", "envelope": "debezium"}
+    return landed_days(found, {"kind": "kafka", "servers": kafka.servers}, source, arrives)
+
+
 def by_messages(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
     """Webhooks, one sale or a list of them, some sent twice."""
     from starlette.testclient import TestClient
@@ -162,6 +197,8 @@ Arrives = Callable[[Any, list[dict[str, str]]], None]
 # What a way is given: a site without sources, and pytest's request for the server that it needs. One line adds another.
 ARRIVALS: dict[str, Callable[[Any, pytest.FixtureRequest], dict[str, pl.Series]]] = {
     "topic": by_topic,
+    "log of changes": by_changes,
+    "Debezium's topic": by_debezium,
     "webhooks": by_messages,
     "API, what changed": by_api_since,
     "API, everything": by_api_snapshot,

@@ -113,6 +113,11 @@ SAME: dict[str, tuple[str | bytes, str, str, str]] = {
     "a row without an item": (written() + "U01,,2024-02-02 10:00:00\n", "log.csv", "", "1 rows without item"),
     "a row without a time": (written() + "U01,a01,soon\n", "log.csv", "", "first 'soon'"),
     "the future": (written() + "U01,zzz,2024-09-02 10:00:00\n", "log.csv", "", "1 rows from 2024-07-01"),
+    "one array of objects": (frame().write_json(), "log.json", "", ""),
+    "words for nobody": (written() + "NULL,a01,2024-02-02 10:00:00\nU01,n/a,2024-02-02 10:00:00\n", "log.csv", "", "1 rows without item"),  # noqa: E501
+    "days of a spreadsheet": (
+        written(lambda u, i, a: f"{u},{i},{(a - datetime(1899, 12, 30)) / timedelta(days=1):.8f}"), "log.csv", "",
+        "are read as the days of a spreadsheet"),
     "two exports in one": (written() + HEAD + "\n", "log.csv", "", "first 'timestamp'"),
 }  # fmt: skip
 
@@ -143,6 +148,8 @@ REFUSED: dict[str, tuple[str | bytes, str, tuple[str, ...], str]] = {
     "no time": (written(lambda u, i, a: f"{u},{i},week {a:%U}"), "log.csv", (), "no time can be read"),
     "a sheet": (b"PK\x03\x04", "log.xlsx", (), "give .csv"),
     "no parquet": (b"PAR0 nothing", "log.parquet", (), "cannot be read"),
+    "a sheet by another name": (b"PK\x03\x04 xl/workbook.xml", "log.csv", (), "export its sheet as CSV"),
+    "lists for items": (frame().with_columns(pl.concat_list("item")).write_ndjson(), "log.jsonl", (), "column item: each row"),  # noqa: E501
     "broken gzip": (gzip.compress(written().encode())[:200], "log.csv.gz", (), "cannot be read"),
     "broken JSON": ('{"user": "U01", "it', "log.jsonl", (), "cannot be read"),
     "any bytes": (bytes(range(256)) * 20, "log.csv", (), ""),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -40,7 +42,14 @@ sources:
   lines: {{table: bronze.transaction_items, system: SHOP, path: "lines*.csv", format: csv}}
   consents: {{table: bronze.preferences, system: SHOP, path: "consents*.csv", format: csv}}
   letters: {{table: bronze.engagement_events, system: SHOP, path: "letters*.csv", format: csv}}
+  shown: {{table: bronze.impressions, system: SHOP, path: "shown*.csv", format: csv}}
 """
+_spec = importlib.util.spec_from_file_location("feeds", Path(__file__).parents[1] / "feeds.py")
+assert _spec is not None and _spec.loader is not None
+feeds: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(feeds)
+
+CANARY = r"(?:CANARY|KIND|LETTER|canarymail)(\d+)"
 MONTHS = [f"2025-{month:02d}" for month in range(4, 13)] + ["2026-01", "2026-02", "2026-03", "2026-04"]
 REFUSALS = ("PERSONALIZATION:NO", "PROFILING:NO", "ALL:NO", "TRAINING:NO")
 CUSTOMERS = (
@@ -65,14 +74,19 @@ class Shop:
 
     folder: Path
     people: int
+    has_every_feed: bool = False  # each customer is in every feed that there is, with words of their own
 
     def __post_init__(self) -> None:
         compose()
         self.config = self.folder / "shop.yaml"
-        self.config.write_text(CONFIG.format(folder=self.folder))
+        self.config.write_text(self.said_settings)
         (self.folder / "landing").mkdir()
         self.settings: Any = configuration.load(self.config)
         self.lake: Lake = lake_of(self.settings)
+
+    @property
+    def said_settings(self) -> str:
+        return CONFIG.format(folder=self.folder) + (feeds.sources() if self.has_every_feed else "")
 
     def deliver(self, name: str, head: str, rows: list[str]) -> None:
         (self.folder / "landing" / f"{name}.csv").write_text("\n".join([head, *rows, ""]))
@@ -91,7 +105,30 @@ class Shop:
         self.deliver("receipts", RECEIPTS, receipts)
         self.deliver("lines", "ITEM_ID,TRANSACTION_ID,PRODUCT_ID,QUANTITY,UNIT_PRICE,TOTAL_PRICE", lines)
         self.deliver("letters", LETTERS, [f"L{n},LETTER{n}Q,C{n},EMAIL,OPENED,2026-03-01T00:00:00" for n in every])
+        if self.has_every_feed:
+            others = (t for t in feeds.every() if t != "bronze.customers" and self.names_accounts(t))
+            rows = [(table, self.fed(table, n)) for table, n in product(others, every)]
+            feeds.write(self.folder / "landing", rows)
+        shown = "IMPRESSION_ID,LIST_ID,CUSTOMER_ID,SHOWN_AT,PLACEMENT,PRODUCT_ID,POSITION,CLICKED_AT"
+        self.deliver("shown", shown, [
+            f"I{n}-{place},I{n},C{n},2026-03-02T10:00:00,home,{p},{place},{'2026-03-02T10:01:00' if place == 2 else ''}"
+            for n in every for place, p in enumerate((f"P{n % 16}", f"CANARY{n}Q"), start=1)
+        ])  # fmt: skip
         self.consent("consents-1", [f"Y{n},C{n},COMMUNICATION,EMAIL:YES,2026-01-02,ACTIVE" for n in every])
+
+    @staticmethod
+    def names_accounts(table: str) -> bool:
+        return "account" in tables.pii_columns(tables.by_name(table)).values()
+
+    @staticmethod
+    def fed(table: str, n: int) -> dict[str, Any]:
+        """A row of a feed about a customer, whose every word is theirs alone."""
+
+        def says(column: str, role: str) -> str | None:
+            own = {"account": f"C{n}", "key": f"CANARY{n}F{table}", "email": None, "phone": None}
+            return f"CANARY{n}Q" if column == "PRODUCT_ID" else own.get(role, f"CANARY{n}F{column}")
+
+        return dict(feeds.row(table, says, "2026-04-10"))
 
     @staticmethod
     def customer(n: int) -> str:
@@ -152,6 +189,28 @@ def withheld_everywhere(shop: Shop) -> None:
                 assert seen and not seen & shop.persons(*REFUSALS).keys(), f"{model.name} reads {name}"
 
 
+def said_by(frame: pl.DataFrame) -> set[int]:
+    """Whose canaries stand in any cell of a frame."""
+    if frame.is_empty():
+        return set()
+    texts = frame.select(row=pl.struct(pl.all()).struct.json_encode()).to_series()
+    return set(texts.str.extract_all(CANARY).explode().drop_nulls().str.extract(CANARY).cast(pl.Int64))
+
+
+def withheld_in_cells(shop: Shop) -> dict[str, int]:
+    """No row of a table, and no column, that a refusal forbids names a canary of who refuses, whoever's row it is: also
+    where a model wrote it that learned before the refusal. Canaries of how many others stand there, by table."""
+    refuse = set(shop.persons(*PERSONAL).values())
+    found = {}
+    for name, table in sorted(tables.TABLES.items()):
+        if name.startswith("gold.") and purposes.is_withheld(table) and shop.lake.exists(name):
+            columns = list(tables.schema(table)) if purposes.of_rows(table) else list(purposes.of_columns(table))
+            said = said_by(shop.lake.scan(name).select(columns).collect())
+            assert not said & refuse, f"{name}: {sorted(said & refuse)[:5]}"
+            found[name] = len(said)
+    return {name: others for name, others in found.items() if others}
+
+
 def withheld_in_answers(shop: Shop) -> None:
     key = access.issue(Path(shop.settings.state), "till", "service")
     client = TestClient(build_app(shop.settings), headers={"X-API-Key": key})
@@ -161,15 +220,16 @@ def withheld_in_answers(shop: Shop) -> None:
             assert told["/recommendations"]["reason"] == "consent", told["/recommendations"]
             assert told["/scores"]["reason"] == "consent" and told["/scores"]["scores"] == []
             assert {"churn", "rfm", "affinity"} <= set(told[""]["withheld"])
-            said = str(told)
-            assert f"CANARY{n}Q" not in said and f"KIND{n}Q" not in said and f"LETTER{n}Q" not in said
+            # The tier of the programme is what it owes its member, whoever profiles; it is of no refused purpose.
+            said = re.sub(r"'loyalty_tier': '[^']*'", "", str(told))
+            assert not re.search(rf"(?:CANARY|KIND|LETTER){n}[QF]", said)
 
 
 def withheld_from_files(shop: Shop) -> None:
     """Audiences, exports and the star: nobody who refuses, whatever the channel."""
     rules = shop.folder / "all.yaml"
     rules.write_text("audiences: {everybody: {description: all, where: 'True', columns: [rfm_segment]}}")
-    shop.config.write_text(CONFIG.format(folder=shop.folder) + f"rules: {{audiences: {rules}}}\n")
+    shop.config.write_text(shop.said_settings + f"rules: {{audiences: {rules}}}\n")
     listed = shop.folder / "mail.csv"
     shop.said("audience", "export", "everybody", "--channel", "email", "--contacts", "--out", str(listed))
     text = listed.read_text()
@@ -208,7 +268,7 @@ def test_what_only_a_refusing_person_knows_reaches_nothing_that_it_may_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "configure", lambda: None)  # it would set up the log for good
-    shop = Shop(tmp_path, people=24)
+    shop = Shop(tmp_path, people=24, has_every_feed=True)
     shop.open()
     shop.said("run")
     shop.said("train", "item_to_item")
@@ -222,6 +282,8 @@ def test_what_only_a_refusing_person_knows_reaches_nothing_that_it_may_not(
     assert "CANARY0Q" in listed, "the model of before is in use"
     assert not listed & {f"CANARY{n}Q" for n in shop.persons(*PERSONAL).values()}, "what only they bought is in no list"
     withheld_everywhere(shop)
+    told = withheld_in_cells(shop)
+    assert len(told) >= 5, f"the feeds reach nothing that a refusal forbids: {told}"
     withheld_in_answers(shop)
     withheld_from_files(shop)
     withheld_from_a_fit(shop)

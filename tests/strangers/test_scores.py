@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -50,12 +51,19 @@ def german() -> str:
     return "\n".join(["Kunde;Datum;Betrag", *(line.rsplit(".", 1)[0] + "," + line.rsplit(".", 1)[1] for line in lines)])
 
 
+def frame() -> pl.DataFrame:
+    return pl.DataFrame(SALES, schema=["customer", "timestamp", "amount"], orient="row")
+
+
+def parquet(rows: pl.DataFrame) -> bytes:
+    to = io.BytesIO()
+    rows.write_parquet(to)
+    return to.getvalue()
+
+
 def typed(**kinds: pl.DataType) -> bytes:
     """The sales as Parquet, columns in other types."""
-    rows = {"customer": [r[0] for r in SALES], "timestamp": [r[1] for r in SALES], "amount": [r[2] for r in SALES]}
-    to = io.BytesIO()
-    pl.DataFrame(rows).cast(kinds).write_parquet(to)
-    return to.getvalue()
+    return parquet(frame().cast(kinds))
 
 
 def written(line: Callable[[str, datetime, float], str], head: str = HEAD) -> str:
@@ -74,6 +82,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
     return int(ended.value.code or 0), "".join(capsys.readouterr())
 
 
+@pytest.fixture(autouse=True)
+def estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal days of customers are estimated once: what is tried here is how files become days."""
+    from customer360.models.files import scores
+
+    estimate = scores._estimate
+
+    def once(past: pl.LazyFrame, *rest: Any) -> Any:
+        key = (past.collect().write_ipc(None).getvalue(), *rest[-2:])
+        if key not in ESTIMATES:
+            ESTIMATES[key] = estimate(past, *rest)
+        return ESTIMATES[key]
+
+    monkeypatch.setattr(scores, "_estimate", once)
+
+
+ESTIMATES: dict[Any, Any] = {}
 Score = Callable[..., tuple[int, str, pl.DataFrame | None]]
 
 
@@ -154,6 +179,21 @@ SAME: dict[str, tuple[str | bytes, str, str, str]] = {
     "gzipped JSON lines": (gzip.compress(pl.read_csv(text().encode()).write_ndjson().encode()), "s.jsonl.gz", "", ""),
     "a return in brackets": (with_rows("K01,2024-06-01 10:00:00,(5.00)"), "sales.csv", "", "1 other returns"),
     "blanks around": (written(lambda w, a, m: f" {w} , {a} , {m} ", "customer , timestamp , amount"), "sales.csv", "", ""),  # noqa: E501
+    "days of a spreadsheet": (
+        written(lambda w, a, m: f"{w},{(a - datetime(1899, 12, 30)) / timedelta(days=1):.8f},{m}"), "sales.csv", "",
+        "are read as the days of a spreadsheet"),
+    "one array of objects": (
+        frame().with_columns(pl.col("timestamp").cast(pl.String)).write_json(), "sales.json", "", ""),
+    "parquet by another name": (typed(), "sales.csv", "", ""),
+    "words for nobody": (
+        with_rows(*(f"{word},2024-06-01 10:00:00,5" for word in ("NULL", "n/a", "None", "-"))), "sales.csv", "",
+        "4 rows without a customer"),
+    "the year 1900": (with_rows("K01,1900-01-01 00:00:00,5"), "sales.csv", "", "others (first 1900-01-01) left out"),
+    "the end of all days": (with_rows("K01,9999-12-31 00:00:00,5"), "sales.csv", "", "(first 9999-12-31) left out"),
+    "day and half": (text(form="%m/%d/%Y %I:%M:%S %p"), "sales.csv", "", ""),
+    "twice the same column": (written(lambda w, a, m: f"{w},{a},{m},{m}", HEAD + ",amount"), "sales.csv", "", ""),
+    "a line in a cell": (written(lambda w, a, m: f'{w},{a},{m},"left\nright"', HEAD + ",note"), "sales.csv", "", ""),
+    "powers of ten": (written(lambda w, a, m: f"{w},{a},{m:e}"), "sales.csv", "", ""),
     "columns that nobody asked for": (
         "\n".join(f"{line},x" for line in text().strip().split("\n")), "sales.csv", "", ""),
 }  # fmt: skip
@@ -196,6 +236,17 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "words for amounts": (written(lambda w, a, m: f"{w},{a},much"), "sales.csv", "", "much"),
     "one column for two things": (text(), "sales.csv", "customer=customer,amount=customer", "K"),
     "more cells than columns": (with_rows("K01,2024-06-01 10:00:00,5,6,7"), "sales.csv", "", ""),
+    "a sheet by another name": (b"PK\x03\x04 xl/workbook.xml", "sales.csv", "", "export its sheet as CSV"),
+    "compressed by another name": (gzip.compress(text().encode()), "sales.csv", "", "name it sales.csv.gz"),
+    "utf-16 without its mark": (text().encode("utf-16-le"), "sales.csv", "", "save it as UTF-8"),
+    "lists for amounts": (parquet(frame().with_columns(pl.concat_list("amount"))), "sales.parquet", "", "one text or number, not such as [["),  # noqa: E501
+    "yes and no for amounts": (parquet(frame().with_columns(pl.col("amount") > 5)), "sales.parquet", "", "column amount: each row needs"),  # noqa: E501
+    "objects for customers": (frame().with_columns(customer=pl.struct("customer")).write_ndjson(), "sales.jsonl", "", "column customer: each"),  # noqa: E501
+    "digits of another script": (
+        written(lambda w, a, m: f"{w},{a},{m}".translate({48 + n: 0x660 + n for n in range(10)})), "sales.csv", "",
+        "no time can be read"),
+    "ends early but for one row": (
+        text(ENDED) + "K01,9999-12-31 00:00:00,5\n", "sales.csv", "", "days before --as-of 2024-07-01"),
     "broken gzip": (gzip.compress(text().encode())[:200], "sales.csv.gz", "", "cannot be read"),
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ class Met:
     """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
     of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`: (key,
     value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
-    `crowded`: all crowded keys."""
+    `crowded`: all crowded keys, `filled`: those of them that were not before."""
 
     stay: pl.DataFrame
     batch: pl.DataFrame
@@ -33,6 +33,7 @@ class Met:
     hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
     closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
     crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
+    filled: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
 
 
 def meet_first(
@@ -55,7 +56,7 @@ def meet_first(
     made = at_once(one_key, keys, threads)
     crowded = pl.concat([pl.DataFrame(schema=CROWDED), *(full for _, full in made)])
     found = [pairs for pairs, _ in made]
-    met = replace(met, crowded=crowded)
+    met = replace(met, crowded=crowded, filled=crowded)
     return met, [first_keys(found)] if spill is None else Portions(found, met.batch.height, spill.pairs)
 
 
@@ -108,11 +109,12 @@ def meet(
         concerned, aside = divided(crowded, touched)
         counts, hits = _counts(stay, batch, touched, keys, caps, threads)
     full = counts.filter("is_crowded").select(BOTH)
-    closed = hits.join(full.join(concerned, on=BOTH, how="anti"), on=BOTH, how="semi")
+    filled = full.join(concerned, on=BOTH, how="anti")
+    closed = hits.join(filled, on=BOTH, how="semi")
     remaining = concerned.join(touched, on=BOTH, how="anti")
     records = pl.concat([met.records, again]).unique()
     usable = counts.filter("is_usable").select(BOTH)
-    return Met(stay, batch, records, usable, hits, closed, pl.concat([aside, remaining, full]))
+    return Met(stay, batch, records, usable, hits, closed, pl.concat([aside, remaining, full]), filled)
 
 
 def _fallen(crowded: pl.DataFrame, met: Met, keys: tuple[str, ...], caps: dict[str, int]) -> pl.DataFrame:

@@ -19,12 +19,14 @@ def edge_changes(lake: Lake, before: State, after: State, firms: pl.DataFrame, k
     """Of `silver.identity_edges`. `before`: as taken up without what edges rest on. `firms`: edges of organisations, as
     rows of the table; `kept`: places of those that stay, None where all were made anew."""
     stood = before.evidence.len()
-    was = before.verdicts.rename({name: f"{name}__" for name in _SAID})
-    both = after.verdicts.with_row_index("row").join(was, on=PLACE)
-    same = both.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}__")) for name in _SAID))
     goes, comes = np.ones(stood, dtype=bool), np.ones(after.verdicts.height, dtype=bool)
-    goes[same[PLACE].to_numpy()] = False
-    comes[same["row"].to_numpy()] = False
+    now, was = _that_stood(before.verdicts, after.verdicts, stood)
+    same = np.ones(len(now), dtype=bool)
+    for name in _SAID:
+        said = after.verdicts[name].gather(now)
+        same &= said.eq_missing(before.verdicts[name].gather(was)).to_numpy()
+    goes[before.verdicts[PLACE].to_numpy()[was[same]]] = False
+    comes[now[same]] = False
     if kept is not None:
         goes[kept.to_numpy()] = False
     rows = edge_rows(_weighed(lake, after, after.verdicts.filter(pl.Series(comes)), stood))
@@ -32,6 +34,15 @@ def edge_changes(lake: Lake, before: State, after: State, firms: pl.DataFrame, k
         rows = pl.concat([rows, firms.select(rows.columns)], how="vertical_relaxed")
     # Whom a batch joins or parts has edges of its own: of those that stand it takes next to none.
     return Changes(rows, lake.files(_EDGES), pl.Series("place", np.flatnonzero(goes)), parted=True)
+
+
+def _that_stood(before: pl.DataFrame, after: pl.DataFrame, stood: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `after` that are edges of `before`, by their place among those that `stood`; and of which row."""
+    row_of = np.full(stood + 1, -1, dtype=np.int64)
+    row_of[before[PLACE].to_numpy()] = np.arange(before.height)
+    was = row_of[after[PLACE].fill_null(stood).clip(upper_bound=stood).to_numpy()]
+    now = np.flatnonzero(was >= 0)
+    return now, was[now]
 
 
 def _weighed(lake: Lake, state: State, verdicts: pl.DataFrame, stood: int) -> State:
@@ -47,24 +58,14 @@ def _weighed(lake: Lake, state: State, verdicts: pl.DataFrame, stood: int) -> St
     return State.of(state.frame, rows.select(list(EDGES)), state.crowded)
 
 
-def key_changes(lake: Lake, before: State, after: State) -> Changes:
-    """Of `silver.identity_keys`."""
+def key_changes(lake: Lake, after: State, filled: pl.DataFrame) -> Changes:
+    """Of `silver.identity_keys`. `filled`: of the crowded keys those that were not crowded before."""
     files, both = lake.files(_KEYS), ["key", "value"]
-    came = _not_among(after.crowded, before.crowded)
-    if sum(file.rows for file in files) + came.height == after.crowded.height:  # mostly none is usable again
-        return Changes(key_rows(State(after.frame, after.verdicts, after.evidence, came)), files)
+    if sum(file.rows for file in files) + filled.height == after.crowded.height:  # mostly none is usable again
+        return Changes(key_rows(State(after.frame, after.verdicts, after.evidence, filled)), files)
     stored, now = lake.scan(_KEYS, files).with_row_index("place").collect(), key_rows(after)
     gone = stored.join(now, on=both, how="anti")["place"].cast(pl.Int64)
     return Changes(now.join(stored, on=both, how="anti"), files, gone)
-
-
-def _not_among(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """Rows (key, value) that are not among the others. Key by key: a join on both takes three times as long."""
-    found = []
-    for (key,), part in rows.partition_by("key", as_dict=True).items():
-        known = others.filter(pl.col("key") == key)["value"]
-        found.append(part.filter(~part["value"].is_in(known.implode())))
-    return pl.concat([rows.clear(), *found])
 
 
 def golden_changes(lake: Lake, name: str, made: pl.DataFrame, left: pl.Series) -> Changes:

@@ -61,11 +61,12 @@ _ENDS = ["record_l", "record_r"]
 @dataclass(frozen=True)
 class Resolved:
     """State after a batch, and `clusters`: (record, cluster) of every record whose person the batch may have changed.
-    `seconds`: per step."""
+    `filled`: (key, value) of the block keys that the batch made crowded. `seconds`: per step."""
 
     state: State
     clusters: pl.DataFrame
     scored_pairs: int
+    filled: pl.DataFrame
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -99,7 +100,7 @@ def resolve_batch(
         with timed(seconds, "cluster"):
             clusters = clustered(judged.state, judged.reached, rules, links, pins.model.idle_vetoes)
     after = judged.state.tidied() if tidy else judged.state
-    return Resolved(after, clusters, judged.scored_pairs, seconds)
+    return Resolved(after, clusters, judged.scored_pairs, met.blocks.filled, seconds)
 
 
 def _with_linked(state: State, batch: pl.DataFrame, links: Links) -> pl.DataFrame:

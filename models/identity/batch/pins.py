@@ -22,8 +22,9 @@ from customer360.models.identity.spill import kept
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
 from customer360.models.identity.verdicts.threshold import with_threshold
-from customer360.models.identity.weighing.comparisons import JOINT, joint_share
-from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, term_frequencies, train
+from customer360.models.identity.weighing.comparisons import JOINT, NAMES, joint_share
+from customer360.models.identity.weighing.frequencies import term_frequencies
+from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, train
 from customer360.platform.lake import Lake
 
 # Standard columns in which a value of too many names is no evidence, and what goes with it.
@@ -110,7 +111,7 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
     frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
     adjusted = adjusted_columns(pins.model)
     parts = {part for name in adjusted & JOINT.keys() for part in JOINT[name][0]}
-    for column in sorted((adjusted - JOINT.keys()) | parts):
+    for column in sorted((adjusted - JOINT.keys()) | parts | set(NAMES)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from customer360.models.identity.batch.finding import places_among
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, alongside, at_places, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
@@ -44,9 +45,10 @@ def numbers_of(ids: pl.Series, names: pl.DataFrame) -> pl.Series:
     """The number (`record`) of each record id, null for one without. `names`: (record, record_id). As far as both lie
     in one order, which they mostly do to the last, they are told without a table of everybody's ids."""
     same = same_until(ids, names["record_id"])
-    rest = ids.slice(same).alias("record_id").to_frame()
-    others = rest.join(names.slice(same), on="record_id", how="left", maintain_order="left") if rest.height else names
-    return pl.concat([names["record"].head(same), others["record"].head(rest.height)])
+    rest, others = ids.slice(same), names.slice(same)
+    if rest.is_empty():
+        return names["record"].head(same)
+    return pl.concat([names["record"].head(same), others["record"].gather(places_among(rest, others["record_id"]))])
 
 
 def are_of_one_run(lake: Lake, names: Iterable[str]) -> bool:
@@ -63,7 +65,7 @@ def take_up(
     holds. `rows`: of `silver.identities`, where these were read (`touched.Before`): then edges that stand come without
     what they rest on, which only who writes all anew asks for."""
     numbered = alongside(evidence, numbers_of(evidence["record_id"], names).alias("record"))
-    gone = held.filter(~held.is_in(numbered["record"].implode()))
+    gone = held.filter(~_among_numbers(held, numbered["record"]))
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not are_of_one_run(lake, stored):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
@@ -71,17 +73,17 @@ def take_up(
     if rows is None:
         rows = lake.scan("silver.identities").select("record_id", "entity_type", VERSIONED).collect()
         rows = rows.with_columns(numbers_of(rows["record_id"], names).alias("record"))
-    before = rows.filter(pl.col("entity_type").ne_missing(ORGANISATION))
+    is_person = rows["entity_type"].ne_missing(ORGANISATION)
+    before = rows if is_person.all() else rows.filter(is_person)
     frame, batch = _parted(numbered, _is_same(numbered, before, names))
     edges, resting = _numbered(_edges(lake, weighed), frame.select("record"), names)
     is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
     cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
     keys = {key: n for n, key in enumerate(key_columns(evidence))}
-    crowded = lake.scan("silver.identity_keys").filter(pl.col("key").is_in(list(keys))).collect()
-    crowded = crowded.select(pl.col("key").replace_strict(keys, return_dtype=pl.Int32), "value")
+    crowded = _crowded(lake, keys)
     if frame.is_empty():
         crowded = crowded.clear()
-    state = State(frame, edges.filter(is_whole), resting, crowded)
+    state = State(frame, edges if cut.is_empty() else edges.filter(is_whole), resting, crowded)
     near = cut["record"].drop_nulls().unique()
     only_came = gone.is_empty() and near.is_empty() and before.height == frame.height  # none that stood has changed
     return Standing(state, batch, gone, None if only_came else near)
@@ -106,6 +108,23 @@ def _is_same(numbered: pl.DataFrame, before: pl.DataFrame, names: pl.DataFrame) 
     return pl.Series(known[records] & (was[records] == numbered[VERSIONED].to_numpy()))
 
 
+def _among_numbers(numbers: pl.Series, others: pl.Series) -> pl.Series:
+    """Whether each of some numbers of records is among others; both without nulls."""
+    highest = max(0, *(int(each.max() or 0) for each in (numbers, others)))  # type: ignore[arg-type]
+    is_there = np.zeros(highest + 1, dtype=bool)
+    is_there[others.to_numpy()] = True
+    return pl.Series(is_there[numbers.to_numpy()])
+
+
+def _crowded(lake: Lake, keys: dict[str, int]) -> pl.DataFrame:
+    """Crowded keys that stand, by the place of their key. Rows lie by key: each run of one is told at once."""
+    rows = lake.scan("silver.identity_keys").collect()
+    runs = rows["key"].rle().struct.unnest()
+    place = runs["value"].replace_strict(keys, default=None, return_dtype=pl.Int32)
+    rows = rows.select(pl.Series("key", np.repeat(place.fill_null(-1).to_numpy(), runs["len"].to_numpy())), "value")
+    return rows.filter(pl.col("key") >= 0) if place.null_count() else rows
+
+
 def _edges(lake: Lake, weighed: bool) -> pl.DataFrame:
     """Edges that stand, as they lie."""
     rows = lake.scan("silver.identity_edges")
@@ -123,11 +142,11 @@ def _numbered(rows: pl.DataFrame, present: pl.DataFrame, names: pl.DataFrame) ->
     highest = int(names["record"].max() or 0)  # type: ignore[arg-type]
     is_here = np.zeros(highest + 1, dtype=bool)
     is_here[present["record"].to_numpy()] = True
-    ends = pl.concat([edges["record_id_l"], edges["record_id_r"].alias("record_id_l")]).unique()
-    named = names.filter(names["record_id"].is_in(ends.implode()) & pl.Series(is_here[names["record"].to_numpy()]))
-    for side in ("l", "r"):
-        known = named.rename({"record": f"record_{side}", "record_id": f"record_id_{side}"})
-        edges = edges.join(known, on=f"record_id_{side}", how="left", maintain_order="left")
+    ends = pl.concat([edges["record_id_l"], edges["record_id_r"].alias("record_id_l")])
+    record = names["record"].gather(places_among(ends, names["record_id"]))
+    record = record.set(~pl.Series(is_here[record.fill_null(0).to_numpy()]), None)
+    left, right = record.head(edges.height), record.slice(edges.height)
+    edges = edges.with_columns(left.alias("record_l"), right.alias("record_r"))
     return edges.select(pl.col(name).cast(kind) for name, kind in VERDICTS.items()), rows["evidence"]
 
 

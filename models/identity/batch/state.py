@@ -70,7 +70,7 @@ def alongside(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
     ends = frame.to_series().chunk_lengths() if frame.width else [frame.height]
     parts, start = [], 0
     for length in ends:
-        parts.append(column.slice(start, length))
+        parts.append(column.slice(start, length).rechunk())  # which may lie in several chunks of its own
         start += length
     return frame.with_columns(pl.concat(parts, rechunk=False) if parts else column)
 

@@ -30,7 +30,7 @@ _NOBODY = -1
 @dataclass(frozen=True)
 class Before:
     """`files` of `silver.identities`, and its `rows` as they lie: record (null: without a number), record_id,
-    person_id, entity_type, evidence_version, record_version."""
+    person_id and its number person (null: none of ours), entity_type, evidence_version, record_version."""
 
     files: list[File]
     rows: pl.DataFrame
@@ -51,15 +51,15 @@ class Touched:
     gone_ids: pl.Series
 
 
-def before(lake: Lake, names: pl.DataFrame, outputs: Sequence[str], versions: pl.DataFrame) -> Before | None:
+def before(lake: Lake, stored: Stored, outputs: Sequence[str], versions: pl.DataFrame) -> Before | None:
     """What stands; None where nothing of it can be kept: no tables, not all of one run, or none of the `versions`
-    (record, record_version) of now. `names`: (record, record_id)."""
+    (record, record_version) of now."""
     if not are_of_one_run(lake, outputs):
         return None
     files = lake.files(IDENTITIES)
     rows = lake.scan(IDENTITIES, files).select(list(_READ)).collect()
-    number = numbers_of(rows["record_id"], names).alias("record")
-    rows = rows.with_columns(number)
+    names, number = stored.names, numbers_of(rows["record_id"], stored.names).alias("record")
+    rows = rows.with_columns(number, person_numbers(rows["person_id"], stored.seed).alias("person"))
     now = _by_number(names, versions["record"], versions[VERSION])
     was = number.fill_null(_NOBODY).to_numpy()
     holds = pl.Series(now[was]) == rows[VERSION]
@@ -72,17 +72,19 @@ def astray(lake: Lake, stored: Stored, stands: Before | None) -> pl.Series:
     both = (IDENTITIES, _CONTACTS)
     if not all(map(lake.exists, both)):
         return pl.Series("record", [], pl.Int64)
-    rows = None if stands is None else stands.rows.select("record", "person_id")
+    rows = None if stands is None else stands.rows.select("record", "person")
     if rows is None:
-        rows = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
-        rows = rows.select(numbers_of(rows["record_id"], stored.names).alias("record"), "person_id")
-    contacts = lake.scan(_CONTACTS).select(pl.col("record_id") + MENTION, person_id="organisation_id").collect()
-    mentions = stored.names.filter(is_mention()).join(contacts, on="record_id").select("record", "person_id")
+        held = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
+        number = numbers_of(held["record_id"], stored.names).alias("record")
+        rows = pl.DataFrame([number, person_numbers(held["person_id"], stored.seed).alias("person")])
+    contacts = lake.scan(_CONTACTS).select(pl.col("record_id") + MENTION, "organisation_id").collect()
+    contacts = contacts.with_columns(person_numbers(contacts["organisation_id"], stored.seed).alias("person"))
+    mentions = stored.names.filter(is_mention()).join(contacts, on="record_id").select("record", "person")
     rows = pl.concat([rows.drop_nulls("record"), mentions])
     members = stored.registry.members
     person = _by_number(stored.names, members["record"], members["person"])
     now = pl.Series(person[rows["record"].to_numpy()])
-    other = rows.filter((now == _NOBODY) | (person_ids(now, stored.seed) != rows["person_id"]))
+    other = rows.filter((now == _NOBODY) | now.ne_missing(rows["person"]))
     has = np.zeros(len(person), dtype=bool)
     has[rows["record"].to_numpy()] = True
     lacking = members.filter(pl.Series(~has[members["record"].to_numpy()]))
@@ -92,7 +94,7 @@ def astray(lake: Lake, stored: Stored, stands: Before | None) -> pl.Series:
     return pl.concat(
         [
             members.filter(pl.col("person").is_in(persons.implode()))["record"],
-            rows.filter(pl.col("person_id").is_in(other["person_id"].unique().implode()))["record"],
+            rows.filter(pl.col("person").is_in(other["person"].unique().implode(), nulls_equal=True))["record"],
         ]
     ).unique()
 
@@ -146,10 +148,10 @@ def _holds(
     for name in (VERSIONED, VERSION):
         now = _by_number(stored.names, versions["record"], versions[name])
         same &= (pl.Series(now[was]) == rows[name]).fill_null(False)
-    ids = person_ids(pl.Series(person[was]), stored.seed)
+    held = (pl.Series(person[was]) == rows["person"]).fill_null(False)
     has = np.zeros(len(person), dtype=bool)
     has[versions["record"].to_numpy()] = True
-    return (same & (ids == rows["person_id"]) & pl.Series(has[was])).to_numpy()
+    return (same & held & pl.Series(has[was])).to_numpy()
 
 
 def _named(stored: Stored, members: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,7 @@ _POSTAL = re.compile(
     r"[,\s](\d{5}(?:-\d{4})?|\d{4}|\d{6}|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d|\d{4}\s?[a-z]{2})\s*$",
     re.IGNORECASE,
 )
-_STATE = re.compile(r"[,\s]\s*[A-Z]{2,3}\.?\s*$")
+_STATE = re.compile(r"(?:,\s*+|(?<!\s)\s++)[A-Z]{2,3}\.?\s*+$")  # a run of blanks is looked at once
 _STREET_TYPES = frozenset(
     """street st avenue ave av road rd boulevard blvd drive dr lane ln court ct place pl square sq terrace ter highway
     hwy parkway pkwy circle cir way trail trl close crescent""".split()

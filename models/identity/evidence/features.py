@@ -12,7 +12,7 @@ import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
 from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, spelled, spellings, toned
+from customer360.models.identity.evidence.scripts import NOT_ASCII, SIGNS, signed, spelled, spellings, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -54,7 +54,7 @@ _OWN = ("given_own", "family_own", "parts_own", "given_raw", "family_raw")
 _EVIDENCE = {
     "given_own": "given_name_std", "family_own": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
-    "gender": "gender_std",
+    "gender": "gender_std", "number": "number_std",
 }  # fmt: skip
 
 
@@ -168,6 +168,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         *(_in_letters(name) for name in ("given", "family")),
         _parts(),
         _tones(),
+        *(_signs(name) for name in ("given", "family")),
         each(given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own")),
         each(
             email_user=_telling_user(),
@@ -178,6 +179,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
             area=_area(),
             middle=_middle(std) if has_full_name else pl.lit(None, pl.List(pl.String)),
             place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
+            number=pl.coalesce("number", pl.col("street").str.extract(r"^(\d+)\b", 1)),
         ),
         Stage(
             ("given", "given_own"),
@@ -210,6 +212,13 @@ def _parts() -> Stage:
 
 def _each_spelled(words: str) -> str:
     return "|".join(map(spelled, words.split(" ")))
+
+
+def _signs(name: str) -> Stage:
+    """The signs that a name is written in, where each stands for a syllable or a word."""
+    own = f"{name}_own"
+    made = Parsed(f"{name}_signs", (own,), pl.col(own).str.contains(SIGNS), signed)
+    return Stage((own,), (made.name,), (made,))
 
 
 def _tones() -> Stage:
@@ -330,7 +339,7 @@ def key_parts(identifiers: list[str]) -> dict[str, pl.Expr]:
         "month": pl.col("dob").str.head(7),
         # A day of birth whose digits change places (1996, 1969) keeps them.
         "digits": pl.when(pl.col("dob").str.len_chars() == 10).then(_sorted_digits(pl.col("dob"))),
-        "number": pl.col("street").str.extract(r"^(\d+)\b", 1),
+        "number": pl.col("number"),
         "word": pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1),
         "names": pl.when(both).then(_either_order(pl.col("given"), pl.col("family"))),
         "prefixes": pl.when(both).then(_either_order(pl.col("given").str.head(3), pl.col("family").str.head(3))),

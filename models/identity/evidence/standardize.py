@@ -25,9 +25,9 @@ from customer360.platform.sources.values import iso
 
 STANDARD_COLUMNS = (
     "given_name_std", "family_name_std", "nickname_group", "email_std", "email_user", "phone_std", "street_std",
-    "city_std", "zip_std", "dob_std", "gender_std",
-    "name_parts",
+    "number_std", "city_std", "zip_std", "dob_std", "gender_std", "name_parts",
 )  # fmt: skip
+_TYPES = {"name_parts": pl.List(pl.String)}  # of those that are no texts
 RAW_COLUMNS = (
     "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city",
     "state_code", "zip_code", "country_code", "gender",
@@ -61,6 +61,8 @@ def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl
     rules = rules or IdentityRules()
     std = rules.standardization
     frame = records.drop(STANDARD_COLUMNS, strict=False)
+    if frame.is_empty():  # to ask it of no record takes as long as of a thousand
+        return frame.with_columns(pl.lit(None, _TYPES.get(name, pl.String)).alias(name) for name in STANDARD_COLUMNS)
     missing = [pl.lit(None, pl.String).alias(name) for name in RAW_COLUMNS if name not in frame.columns]
     work = frame.with_columns(missing).select(pl.col(RAW_COLUMNS).cast(pl.String))
     work = by_rows(lambda rows: over(rows, stages(std)).select(STANDARD_COLUMNS), work, rules.engine.threads)
@@ -312,7 +314,12 @@ def _places(std: Standardization) -> tuple[Stage, ...]:
     five = pl.when(code.str.len_chars() == 4).then(code.str.zfill(5)).otherwise(code.str.head(5))
     code = pl.when(american & code.str.contains(r"^[0-9]+$")).then(five).otherwise(code)
     return (
-        distinct("address_line_1", street_std=pl.when(usable).then(street)),
+        distinct(
+            "address_line_1",
+            street_std=pl.when(usable).then(street),
+            # A house number by itself is no street; beside a postal code it may be all of an address.
+            number_std=pl.when(~usable).then(street.str.extract(r"^(\d{1,5})(?: ?[a-z])?$", 1)),
+        ),
         distinct("city", city_std=_usable(plain_text(pl.col("city")), _junk_names(std.junk_names))),
         distinct("zip_code", "region", zip_std=pl.when(code.str.contains(r"[1-9a-z]")).then(code)),
     )

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
-
-import sqlglot
-from sqlglot import exp
+from typing import TYPE_CHECKING, Any, Literal
 
 from customer360.models.identity.evidence.features import IDENTIFIER_PREFIX
-from customer360.models.identity.lookup.from_sql import Evaluate, compile_condition
 from customer360.models.identity.lookup.index import IdentityIndex
-from customer360.models.identity.lookup.scorer import Evidence, Score
 from customer360.models.identity.stitching import different_numbers, shared_number
 from customer360.models.identity.verdicts.decide import veto_query
+
+if TYPE_CHECKING:
+    from customer360.models.identity.lookup.from_sql import Evaluate
+    from customer360.models.identity.lookup.scorer import Evidence, Score
 
 Verdict = Literal["accepted", "vetoed", "possible"]
 
@@ -105,6 +104,11 @@ class Vetoes:
     """The cannot-link rules of `decide`, compiled from its SQL: the reason why two rows are not one person, or None."""
 
     def __init__(self, query: str) -> None:
+        import sqlglot  # here and not above: runs write the index and need no parser of SQL
+        from sqlglot import exp
+
+        from customer360.models.identity.lookup.from_sql import compile_condition
+
         parsed = sqlglot.parse_one(query, read="duckdb")
         self._steps: list[tuple[str, Evaluate]] = []
         for cte in parsed.find_all(exp.CTE):

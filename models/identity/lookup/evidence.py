@@ -18,7 +18,7 @@ from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, St
 from customer360.models.identity.lookup.from_polars import Program
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX, OWN_PREFIX, number_texts
-from customer360.models.identity.weighing.comparisons import JOINT
+from customer360.models.identity.weighing.comparisons import JOINT, NAMES
 from customer360.platform.errors import ModelError
 
 Values = dict[str, Any]
@@ -113,6 +113,7 @@ class SingleEvidence:
         for column in self._own:
             name = NUMBER_PREFIX + column
             row[OWN_PREFIX + column] = None if row[name] in self._hubs.get(name, ()) else row[name]
+        row |= {f"tf_{name}": None for name in NAMES}
         for name, (values, shares) in self._shares.items():
             row[f"tf_{name}"] = _share(values, shares, found[name])
         return row | {f"tf_{name}": _joint(row, *parts) for name, parts in JOINT.items()}

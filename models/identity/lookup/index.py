@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,14 +24,16 @@ from customer360.models.identity.batch import pins as pinning
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.evidence.features import IDENTIFIER_PREFIX, KEY_PREFIX
 from customer360.models.identity.lookup.evidence import SingleEvidence
-from customer360.models.identity.lookup.scorer import Scorer
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ModelError
 
+if TYPE_CHECKING:
+    from customer360.models.identity.lookup.scorer import Scorer
+
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
-FORMAT = 3  # of the files; another one is written again
+FORMAT = 5  # of the files; another one is written again
 FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
 
 
@@ -115,6 +117,8 @@ class IdentityIndex:
 
     @cached_property
     def scorer(self) -> Scorer:
+        from customer360.models.identity.lookup.scorer import Scorer  # with a parser of SQL, which runs do not need
+
         return Scorer(self.model.settings, self.model.household)
 
     @cached_property

@@ -80,16 +80,32 @@ class Customers:
         return self.firms.filter(~is_mention())
 
 
-def customers(records: pl.DataFrame, rules: IdentityRules) -> Customers:
-    """Customer records by what they are of."""
-    is_firm = _names_firm(records, rules)
-    # Who trades under the own name is no other than the person, where the source does not say that it is a firm.
-    told = with_entities(records.with_columns(pl.when(is_firm).then(NAME).alias(NAME)))
+def customers(records: pl.DataFrame, rules: IdentityRules, plain: pl.Series | None = None) -> Customers:
+    """Customer records by what they are of. `plain`: of each whether it is known to be a person's and to name no firm,
+    as it was told before; the others are told."""
+    told = _told(records, rules) if plain is None else _with_told(records, plain, rules)
     is_person = told[ENTITY] == PERSON
-    people = _where(told.with_columns(pl.when(is_firm).then(NAME).alias(NAME)), is_person)
+    people = _where(told, is_person)
     own = told.filter(~is_person).with_columns(pl.lit(None, told.schema[c]).alias(c) for c in _OF_PEOPLE)
     mentions = people.filter(pl.col(NAME).is_not_null()).with_columns(pl.col("record_id") + MENTION)
     return Customers(people, standardize(pl.concat([own, mentions]), rules))
+
+
+def _told(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """The records with `entity_type` and `organisation_name` as told; of a person the latter is another's."""
+    is_firm = _names_firm(records, rules)
+    # Who trades under the own name is no other than the person, where the source does not say that it is a firm.
+    told = with_entities(records.with_columns(pl.when(is_firm).then(NAME).alias(NAME)))
+    return told.with_columns(pl.when(is_firm | (pl.col(ENTITY) != PERSON)).then(NAME).alias(NAME))
+
+
+def _with_told(records: pl.DataFrame, plain: pl.Series, rules: IdentityRules) -> pl.DataFrame:
+    """As `_told`, where only those that are not `plain` need to be."""
+    places = (~plain).arg_true()
+    few = _told(records[places], rules)
+    entity = pl.repeat(PERSON, records.height, eager=True).scatter(places, few[ENTITY])
+    name = pl.repeat(None, records.height, dtype=pl.String, eager=True).scatter(places, few[NAME])
+    return records.with_columns(entity.alias(ENTITY), name.alias(NAME))
 
 
 def _where(rows: pl.DataFrame, holds: pl.Series) -> pl.DataFrame:
@@ -182,6 +198,8 @@ def organisations(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of `silver.organisations` and `silver.organisation_contacts`. `assigned`: (record_id, person_id) of all
     records; `people`: golden records, those of firms' accounts among them."""
+    if found.firms.is_empty():
+        return Organisations.create_empty(), OrganisationContacts.create_empty()
     firms = found.firms.select(_OF_FIRMS)
     mine = firms.select("record_id").join(assigned, on="record_id")
     named = golden(firms, mine, rules).select("person_id", "source_systems", mentioned=NAME)

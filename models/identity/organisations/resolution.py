@@ -14,7 +14,8 @@ from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.verdicts.cluster import cluster
 from customer360.models.identity.verdicts.decide import ACCEPTED, REJECTED, VETOED, overruled
 from customer360.models.identity.weighing.engine import engine
-from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, term_frequencies, train
+from customer360.models.identity.weighing.frequencies import term_frequencies
+from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, train
 from customer360.models.identity.weighing.pairs import meeting
 from customer360.models.identity.weighing.predict import PAIR_SCHEMA, score
 from customer360.models.identity.weighing.vectors import answers

@@ -12,7 +12,7 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
-from customer360.models.identity.weighing.comparisons import alike, just_below, within
+from customer360.models.identity.weighing.comparisons import alike, just_below, misspelled, within
 from customer360.models.identity.weighing.engine import engine, register
 from customer360.models.identity.weighing.households import (
     COLLEAGUES,
@@ -29,7 +29,7 @@ ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _AT_ONCE = 500_000  # pairs whose two records are fetched
 _COLUMNS = (
     "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
-    "gender", "suffix",
+    "gender", "suffix", "given_signs",
 )  # fmt: skip
 
 
@@ -58,7 +58,8 @@ def cannot_link(
 
 
 def _cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
-    people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
+    share = "tf_given" if "tf_given" in features.frame.columns else pl.lit(None, pl.Float64).alias("tf_given")
+    people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers, share)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.
     beside = {
@@ -97,7 +98,8 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
         when {related} or {among} or {swapped} then true when {two_names} then false
-        else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}) end"""
+        else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}
+            or {misspelled("given", "{1}.{0}")}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
     one_family = f"""case when {same_family} then true
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
@@ -233,6 +235,8 @@ def with_dropped(
         return edges
     among = pl.all_horizontal(pl.col(on).is_in(near.implode()))
     stale = among & is_dropped(pl.col("reason"), rules)
+    if dropped.is_empty() and not edges.select(stale.any()).item():
+        return edges
     clean = edges.filter(~(stale & pl.col("match_weight").is_null()))
     clean = clean.with_columns(reason=pl.when(~stale).then("reason"))
     is_open = pl.col("reason").is_null() & (pl.col("decision") == REJECTED)

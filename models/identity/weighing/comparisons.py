@@ -40,6 +40,9 @@ _SWAPS = 0.01
 # by being exchanged.
 JOINT: dict[str, tuple[tuple[str, ...], float]] = {"names": (("given", "family"), 2 * _SWAPS)}
 
+# Columns whose shares say what is a misspelling.
+NAMES = ("given", "family")
+
 # A given name that stands in another place (exchanged with the surname, or the only name that is known), or as one of
 # several: Carlos is Juan Carlos. Names of one word need no splitting, which is dear.
 _ELSEWHERE = """(list_contains(parts_r, given_l) or list_contains(parts_l, given_r)
@@ -92,6 +95,23 @@ def _close(column: str, similarity: float) -> str:
     return f"({alike(left, right, similarity)} or {_typos(column, 1)})"
 
 
+# So many times as often as what a typing error makes of it stands the name itself, and more.
+_OFTEN = 8
+
+
+def misspelled(name: str, side: str = "{}_{}") -> str:
+    """SQL: one typing error apart, and one of the two is a name that next to nobody bears beside the other. What an
+    error makes of a name is mostly no name, while two names of one home a letter apart are both borne by others.
+    `side`: how a column of the left and the right record is called."""
+    left, right = (side.format(name, of) for of in "lr")
+    one, other = (f"coalesce({side.format(f'tf_{name}', of)}, 0)" for of in "lr")
+    signs = side.format(f"{name}_signs", "l"), side.format(f"{name}_signs", "r")
+    return f"""({_OFTEN} * least({one}, {other}) < greatest({one}, {other})
+        and (least(length({left}), length({right})) > 1 and abs(length({left}) - length({right})) <= 1
+                and {within(left, right, 1)}
+            or coalesce({within(signs[0], signs[1], 1)}, false)))"""
+
+
 GIVEN = Comparison(
     "given_name",
     "given_l is null or given_r is null",
@@ -99,7 +119,8 @@ GIVEN = Comparison(
         Level("exact", "given_l = given_r", 0.80, 0.004, "given", True),
         Level("swapped with surname", _SWAPPED, _SWAPS, 1e-6, share_of="names"),
         Level("nickname", "list_has_any(roots_l, roots_r)", 0.08, 0.004),
-        Level("close", _close("given", 0.9), 0.06, 0.01),
+        Level("misspelled", misspelled("given"), 0.03, 0.002),
+        Level("close", _close("given", 0.9), 0.03, 0.01),
         Level(
             "initial",
             "(length(given_l) = 1 or length(given_r) = 1) and given_l[1] = given_r[1]",
@@ -125,7 +146,8 @@ FAMILY = Comparison(
     f"family_l is null or family_r is null or (given_l <> given_r and {_SWAPPED})",
     (
         Level("exact", "family_l = family_r", 0.86, 0.001, "family", True),
-        Level("close", _close("family", 0.9), 0.07, 0.003),
+        Level("misspelled", misspelled("family"), 0.035, 0.001),
+        Level("close", _close("family", 0.9), 0.035, 0.003),
         Level("shared part", "list_has_any(string_split(family_l, ' '), string_split(family_r, ' '))", 0.01, 0.0005),
         Level("alike", alike("family_l", "family_r", 0.85), 0.005, 0.01),
         Level("different", "ELSE", 0.055, 0.975),
@@ -194,6 +216,7 @@ _PART_OF_STREET = """(length(street_l) <> length(street_r) and least(length(stre
     and (contains(' ' || street_l || ' ', ' ' || street_r || ' ')
         or contains(' ' || street_r || ' ', ' ' || street_l || ' ')))"""
 _STREET_UNKNOWN = "(street_l is null or street_r is null)"
+_NUMBER_UNKNOWN = "(number_l is null or number_r is null)"
 ADDRESS = Comparison(
     "address",
     "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and "
@@ -202,10 +225,19 @@ ADDRESS = Comparison(
         Level("same street and place", "place_l = place_r", 0.50, 2e-6, "place"),
         Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),
         Level("part of the street, same place", f"{_PART_OF_STREET} and {_SAME_PLACE}", 0.02, 2e-6),
+        Level(
+            "same house number and place", f"number_l = number_r and {_SAME_PLACE} and {_STREET_UNKNOWN}", 0.01, 1e-5
+        ),
         Level("same street", "street_l = street_r", 0.12, 1e-5, "street"),
         Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
-        # With another street known, one town is that of a namesake more often than of a person who moved within it.
-        Level("same zip and city", f"zip_l = zip_r and city_l = city_r and {_STREET_UNKNOWN}", 0.09, 4e-3),
+        # With another street or house number known, one town is that of a namesake more often than of a person who
+        # moved within it.
+        Level(
+            "same zip and city",
+            f"zip_l = zip_r and city_l = city_r and {_STREET_UNKNOWN} and {_NUMBER_UNKNOWN}",
+            0.09,
+            4e-3,
+        ),
         Level("same zip and city, another street", "zip_l = zip_r and city_l = city_r", 0.01, 4e-3),
         Level("same zip", "zip_l = zip_r", 0.06, 1e-3, "zip", True),
         Level("same city", "city_l = city_r", 0.02, 5e-4, "city", True),

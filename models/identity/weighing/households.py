@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import betaincinv
 
 from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GENDER, GIVEN, Comparison
 from customer360.models.identity.weighing.estimate import Patterns, Session
@@ -30,7 +31,7 @@ GENERATION = "birth years far apart"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
 _SHARED = frozenset({("street",), ("phone",), ("email",)})
-# Of these the one with more pairs tells whether people live alone.
+# Of these the first with pairs enough tells whether people live alone: strangers, too, have one postal code.
 HOMES: tuple[Session, ...] = (("family", "street"), ("family", "zip"))
 # Records that share a surname and a place, up to which they are asked: one person with many would outvote all homes.
 LARGEST_HOME = 4
@@ -42,9 +43,12 @@ ENOUGH = 20
 _ONE_PERSON = 0.2
 # Pairs of families that few records may have left out: without errors to be seen, the rules hold.
 _UNSEEN = 2.0
-# Where no more than this share of the pairs with one surname and one place may have two given names, a missing one
-# hides nobody: what was seen, and three pairs that were not (the rule of three).
-_ALONE, _NOT_SEEN = 0.1, 3.0
+# Where no more than this share of the pairs with one surname and one place have two given names, as far as four in five
+# files with such pairs would have it, a missing one hides nobody. Files are of families or of people alone, seldom
+# between: before any pair is seen a share near none or all is the likeliest (Jeffreys' prior, half a pair of each).
+# Eight pairs with one name tell; four would be seen in two of five files where a fifth of the pairs are two people.
+_ALONE, _HALF, _SURE = 0.1, 0.5, 0.8
+TELLING = 8
 # Birth dates that disagree in more than this share of pairs with one name and one contact prove nothing.
 _UNRELIABLE_DATES = 0.2
 # The session whose pairs agree on a whole birth date.
@@ -90,9 +94,10 @@ def idle_vetoes(
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
             idle += [HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION]
-    if sum(at_home) >= ENOUGH:
-        measured["two people at one home"] = (at_home[1] + _NOT_SEEN) / (sum(at_home) + _NOT_SEEN)
-        if measured["two people at one home"] <= _ALONE and UNNAMED not in idle:
+    if sum(at_home) >= TELLING:
+        one, two = (pairs + _HALF for pairs in at_home)
+        measured["two people at one home"] = two / (one + two)
+        if betaincinv(two, one, _SURE) <= _ALONE and UNNAMED not in idle:
             idle.append(UNNAMED)
     dated = [kinds for kinds in shared or second if kinds.same_date >= ENOUGH]
     if dated:
@@ -139,8 +144,8 @@ class _Kinds:
         self.same_family = count(same_given & same_family)
         self.same_date = count(same_given & same_family & agrees)
         self.written_alike = count((given == 0) & (family == 0) & agrees)
-        close, alike = (_between(given, GIVEN, label, label) for label in ("close", "alike"))
-        self.mistyped = count((close | alike) & (family == 0) & agrees)
+        mistyped = _between(given, GIVEN, "misspelled", "close") | _between(given, GIVEN, "alike", "alike")
+        self.mistyped = count(mistyped & (family == 0) & agrees)
         self.same_gender = count((given == 0) & (family == 0) & (gender == 0))
         self.other_gender = count((given == 0) & (family == 0) & (gender > 0))
         self.other_date = count(same_given & same_family & (birth >= 0) & ~agrees)

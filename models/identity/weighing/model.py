@@ -21,7 +21,7 @@ from customer360.models.identity.evidence.features import Features, shared_by
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
 from customer360.models.identity.weighing import households
-from customer360.models.identity.weighing.comparisons import GIVEN, STANDARD, Comparison, identifier
+from customer360.models.identity.weighing.comparisons import GIVEN, Comparison
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import (
     Patterns,
@@ -36,6 +36,7 @@ from customer360.models.identity.weighing.estimate import (
     session_pairs,
     shares,
 )
+from customer360.models.identity.weighing.frequencies import comparisons_of, term_frequencies, with_shares
 from customer360.models.identity.weighing.gate import gate, rounded, without_matches
 from customer360.models.identity.weighing.households import idle_vetoes
 from customer360.models.identity.weighing.relatives import (
@@ -114,26 +115,6 @@ def adjusted_columns(model: IdentityModel) -> set[str]:
     return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
 
 
-def comparisons_of(features: Features) -> list[Comparison]:
-    """The comparisons for which the records hold any values."""
-    compared = features.kind.comparisons if features.kind else STANDARD
-    known = [*compared, *(identifier(column) for column in features.identifiers)]
-    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
-    return [comparison for comparison in known if filled & set(comparison.columns)]
-
-
-def term_frequencies(features: Features, threads: int = 1) -> dict[str, pl.DataFrame]:
-    """Per adjusted column the hashes and counts of its values, sorted by hash."""
-    columns = sorted({level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on})
-    counts = at_once(lambda name: _counted(features.frame[name]), columns, threads)
-    return dict(zip(columns, counts, strict=True))
-
-
-def _counted(column: pl.Series) -> pl.DataFrame:
-    codes, counts = np.unique(column.drop_nulls().hash(seed=0).to_numpy(), return_counts=True)
-    return pl.DataFrame({"value": codes, "count": counts})
-
-
 def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFrame] | None = None) -> IdentityModel:
     """Estimate the model on the records themselves; the default model where they are too few. `counts`: the records'
     `term_frequencies`, where they are known.
@@ -143,6 +124,7 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     """
     threads = rules.engine.threads
     counts = counts or term_frequencies(features, threads)
+    features = features if features.kind else with_shares(features, counts)
     start = default_settings(features, counts, rules)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
@@ -169,15 +151,15 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
 
 
 def _named(features: Features, rules: IdentityRules) -> tuple[float, float]:
-    """Pairs of few records of one surname and one place with one given name, and with two: of the kind of place of
-    which there are more."""
+    """Pairs of few records of one surname and one place with one given name, and with two: of the first kind of place
+    that has enough of them, else of that which has more."""
     seen = [(0.0, 0.0)]
     for session in households.HOMES:
         if {*session, "given"} <= set(features.frame.columns):
             pairs, _ = session_pairs(features, session, rules.training.em_pairs, households.LARGEST_HOME)
             with engine(rules.engine.single) as con:
                 seen.append(households.named(patterns(con, features, [GIVEN], pairs)))
-    return max(seen, key=sum)
+    return next((pairs for pairs in seen if sum(pairs) >= households.TELLING), max(seen, key=sum))
 
 
 def _why_stated(features: Features, was_tried: bool, rules: IdentityRules) -> str:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
 from customer360.platform.tables import Float, List, String, Struct, Table, Timestamp
 
 KIND_WEIGHTS = {"purchase": 5.0, "cart_add": 3.0, "wishlist": 2.0, "view": 1.0}
@@ -50,10 +51,12 @@ def affinity(profile: pl.LazyFrame, interactions: pl.LazyFrame, products: pl.Laz
 
 def _shares(weighted: pl.LazyFrame, column: str, top: int) -> pl.LazyFrame:
     summed = (
-        weighted.filter(pl.col(column).is_not_null()).group_by("person_id", name=column).agg(pl.col("weight").sum())
+        weighted.filter(pl.col(column).is_not_null())
+        .group_by("person_id", name=column)
+        .agg(sums.total(pl.col("weight")))
     )
-    # Rounded before ranking: sums of floats differ in their last bits with the order of the rows.
-    share = (pl.col("weight") / pl.col("weight").sum().over("person_id")).round(6)
+    # Rounded before ranking: of shares that are told as equal, the name comes first.
+    share = (pl.col("weight") / sums.total(pl.col("weight")).over("person_id")).round(6)
     ranked = summed.with_columns(share=share).sort("person_id", "share", "name", descending=[False, True, False])
     return ranked.group_by("person_id", maintain_order=True).agg(
         pl.struct("name", "share").head(top).alias(f"{column}_affinities")

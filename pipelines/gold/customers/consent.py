@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 import polars as pl
 
+from customer360.pipelines.consents import UNSUBSCRIBABLE
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.tables import Boolean, List, String, Table, Timestamp
 
@@ -17,7 +18,16 @@ PURPOSES = {  # by the column that tells whether it is allowed
     "may_push": "PUSH",
 }
 DERIVED = {"may_profile": "PROFILING", "may_train": "TRAINING"}  # each rests on the purpose before; see gold.denials
+CONTACTS = {column: purpose for column, purpose in PURPOSES.items() if purpose != "PERSONALIZATION"}
 NO_DATE = datetime(1970, 1, 1)
+
+
+def _contact(channel: str) -> Boolean:
+    left = ", nor unsubscribed from a campaign" if channel in UNSUBSCRIBABLE else ""
+    return Boolean(
+        description=f"Whether marketing may use {channel}: an answer or the rule file allows it, and the person denies"
+        f" no PERSONALIZATION{left}. Whether there is an address, and which one said yes: gold.contact_permissions"
+    )
 
 
 class Consent(Table, serves="OPERATION"):
@@ -29,11 +39,11 @@ class Consent(Table, serves="OPERATION"):
         description="Purposes that the person was never asked about or never answered: the rule file's"
         " `consent.when_not_asked` decides about them; null in editions of before",
     )
-    may_personalize = Boolean()
-    may_email = Boolean()
-    may_sms = Boolean()
-    may_call = Boolean()
-    may_push = Boolean()
+    may_personalize = Boolean(description="Whether the person may be treated individually; no consent to be contacted")
+    may_email = _contact("EMAIL")
+    may_sms = _contact("SMS")
+    may_call = _contact("PHONE")
+    may_push = _contact("PUSH")
     may_profile = Boolean(
         nullable=True,
         description="Whether habits may be judged (scores, segments): the person's answer, else as may_personalize;"
@@ -75,4 +85,14 @@ def consent(
         )
     return known.with_columns(pl.col(c) & ~pl.col(f"{c}_denied").fill_null(False) for c in told).drop(
         f"{c}_denied" for c in told
+    )
+
+
+def contacts(profile: pl.LazyFrame) -> pl.LazyFrame:
+    """Takes the contacts of Consent from those whom marketing must not choose (gold.contact_permissions), in a profile
+    with Engagement."""
+    left = pl.col("has_unsubscribed")
+    return profile.with_columns(
+        pl.col(column) & pl.col("may_personalize") & ~(left & pl.lit(channel in UNSUBSCRIBABLE))
+        for column, channel in CONTACTS.items()
     )

@@ -15,13 +15,21 @@ COUNTS = ("message_count", "opened_count", "clicked_count")
 class Engagement(Table, serves="OPERATION"):
     """Messages of the last year and the answers to them."""
 
-    message_count = Integer(description="Messages that were sent in the last 365 days")
+    message_count = Integer(
+        description="Messages that were first sent in the last 365 days, as silver.messages has them: one a campaign,"
+        " channel and account, however often it was sent. Tables of campaigns (gold.campaign_performance) count each"
+        " message that the platform names, else one a day of sending"
+    )
     opened_count = Integer(description="Of these, opened")
     clicked_count = Integer(description="Of these, clicked")
     open_rate = Float(nullable=True, description="Null without messages")
     click_rate = Float(nullable=True)
     median_minutes_to_open = Float(nullable=True)
-    responsive_channel = String(nullable=True, description="Channel whose messages are opened most often")
+    responsive_channel = String(
+        nullable=True,
+        description="Channel whose messages are opened most often, by counts alone: a"
+        " difference may be chance, and consent is not asked. What is shown and allowed: contact_channel",
+    )
     has_unsubscribed = Boolean(description="Ever, from any campaign")
     engagement_until_at = Timestamp(nullable=True, description="Latest sending or answer")
 

@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.features import FEATURES, features, unconverted_of_year
+from customer360.pipelines.features import MEANINGS, features, unconverted_of_year
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, String, Table
 
@@ -26,7 +26,7 @@ class CustomerFeatures(
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    vars().update({name: Float(nullable=True) for name in FEATURES})  # declared once, where they are computed
+    vars().update({name: Float(nullable=True, description=said) for name, said in MEANINGS.items()})
     unconverted_order_count_365d = Integer(nullable=True, description="Orders of a year that are in no amount")
 
 

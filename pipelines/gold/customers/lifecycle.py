@@ -1,4 +1,5 @@
-"""Where a person stands between first purchase and lapse, and which segments it belongs to."""
+"""When a person was last seen; and what it is judged to be: its stage between first purchase and lapse, its bands of
+spending and engagement."""
 
 from __future__ import annotations
 
@@ -7,24 +8,56 @@ from datetime import date, timedelta
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.platform.tables import Boolean, Date, Integer, OneOf, String, Table, Timestamp
+from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table, Timestamp
 
 
 class Lifecycle(Table, serves="OPERATION"):
-    """Stage, activity and segments."""
+    """Activity, and the segment of the master data."""
 
-    lifecycle_stage = OneOf("PROSPECT", "NEW", "ACTIVE", "LAPSING", "LAPSED")
     session_count_30d = Integer()
     last_seen_on = Date(nullable=True)
-    engagement_level = OneOf("NONE", "LOW", "MEDIUM", "HIGH")
     customer_segment = String(
         nullable=True,
         description="PREMIUM, STANDARD or BASIC, as the master data says; what is derived is value_segment",
     )
     furthest_stage = String(nullable=True, description="Furthest journey stage of any visit")
-    is_top_engaged = Boolean(description="Among the top share of recent visitors by mean engagement")
     facts_until_at = Timestamp(nullable=True, description="Latest purchase, return or visit that the row knows")
     lifecycle_until_at = Timestamp(nullable=True, description="As facts_until_at")
+
+
+class Standing(Table, serves="PROFILING"):
+    """What a person is judged to be by rules; null of who refuses to be profiled."""
+
+    value_segment = String(
+        nullable=True,
+        description="Band of net spending and orders since the first (rule file: value_segments). The lowest is called"
+        " NEW in the specification, whenever the person came: who is new tells lifecycle_stage",
+    )
+    lifetime_value_rule = Float(
+        nullable=True,
+        description="The specification's formula: net spending so far x recency factor x frequency factor, in the"
+        " reporting currency. It forecasts nothing; what is expected of a horizon is clv_amount",
+    )
+    lifecycle_stage = OneOf(
+        "PROSPECT",
+        "NEW",
+        "ACTIVE",
+        "LAPSING",
+        "LAPSED",
+        nullable=True,
+        description="By the days since the first and the last purchase (rule file: new_days, active_days,"
+        " lapsing_days); PROSPECT never bought",
+    )
+    engagement_level = OneOf(
+        "NONE",
+        "LOW",
+        "MEDIUM",
+        "HIGH",
+        nullable=True,
+        description="By session_count_30d: none, 1, more, the rule file's engaged_sessions_30d",
+    )
+    is_top_engaged = Boolean(nullable=True, description="Among the top share of recent visitors by mean engagement")
+    standing_until_at = Timestamp(nullable=True, description="As facts_until_at")
 
 
 def lifecycle(
@@ -35,7 +68,7 @@ def lifecycle(
     params: EnrichmentRules,
     as_of: date,
 ) -> pl.LazyFrame:
-    """Adds Lifecycle to a profile with Value; ``visits``: gold.visit_profiles."""
+    """Adds Lifecycle and Standing to a profile with Value; ``visits``: gold.visit_profiles."""
     past = days.filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of)
     seen = past.group_by("person_id").agg(
         session_count_30d=pl.col("session_count").filter(pl.col("on") >= as_of - timedelta(days=30)).sum(),
@@ -51,6 +84,7 @@ def lifecycle(
         pl.col("session_count_30d").fill_null(0),
         pl.col("is_top_engaged").fill_null(False),
         lifecycle_until_at=pl.col("facts_until_at"),
+        standing_until_at=pl.col("facts_until_at"),
     ).with_columns(lifecycle_stage=_stage(params, as_of), engagement_level=_engagement(params))
 
 

@@ -7,11 +7,12 @@ from datetime import date, timedelta
 import polars as pl
 
 from customer360.pipelines.gold.customers.value import CHANNELS
+from customer360.pipelines.zones import local_time
 from customer360.platform.tables import Float, OneOf, String, Table, Timestamp
 
 WINDOW_DAYS = 365
-DAY_PARTS = {"NIGHT": 0, "MORNING": 6, "AFTERNOON": 12, "EVENING": 18}  # by the hour that it begins, UTC
-WEEKDAYS = ("SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY")  # 1 to 7 in silver
+DAY_PARTS = {"NIGHT": 0, "MORNING": 6, "AFTERNOON": 12, "EVENING": 18}  # by the hour that it begins
+WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 
 class Preference(Table, serves="PERSONALIZATION"):
@@ -23,8 +24,13 @@ class Preference(Table, serves="PERSONALIZATION"):
     online_order_share = Float(nullable=True)
     mobile_order_share = Float(nullable=True)
     usual_referral = String(nullable=True, description="Channel type that led to most visits")
-    preferred_day_part = OneOf(*DAY_PARTS, nullable=True)
-    preferred_weekday = OneOf(*WEEKDAYS, nullable=True)
+    preferred_day_part = OneOf(
+        *DAY_PARTS,
+        nullable=True,
+        description="In the person's own time: the zone of its devices (gold.technology_profiles), else the rule file's"
+        " customer_time_zone; null where neither names one. NIGHT 0 to 6, MORNING to 12, AFTERNOON to 18, EVENING",
+    )
+    preferred_weekday = OneOf(*WEEKDAYS, nullable=True, description="In the person's own time, as preferred_day_part")
     preference_until_at = Timestamp(nullable=True, description="Latest order or visit that counted")
 
 
@@ -34,12 +40,15 @@ def preference(
     orders: pl.LazyFrame,
     sessions: pl.LazyFrame,
     visits: pl.LazyFrame,
+    technology: pl.LazyFrame,
+    zone: str | None,
     as_of: date,
 ) -> pl.LazyFrame:
     """Adds Preference to a profile with Value.
 
-    ``orders``: silver.transaction_facts, ``sessions``: silver.session_facts, ``visits``: gold.visit_profiles. Among
-    equals the earlier part of the day or week counts.
+    ``orders``: silver.transaction_facts, ``sessions``: silver.session_facts, ``visits``: gold.visit_profiles,
+    ``technology``: gold.technology_profiles, ``zone``: of whom no device tells one. Among equals the earlier part of
+    the day or week counts, which begins with Monday.
     """
     moments = pl.concat(
         [
@@ -47,9 +56,13 @@ def preference(
             _moments(sessions, "started_at", "started_on", as_of),
         ]
     )
-    part = pl.col("hour") // 6
-    habits = moments.group_by("person_id").agg(
-        part=part.mode().min(), weekday=pl.col("day_of_week").mode().min(), preference_until_at=pl.col("at").max()
+    told = technology.select("person_id", zone="main_time_zone")
+    local = local_time(moments.join(told, on="person_id", how="left"), zone)
+    part, weekday = pl.col("local").dt.hour() // 6, pl.col("local").dt.weekday()
+    habits = local.group_by("person_id").agg(
+        part=part.drop_nulls().mode().min(),
+        weekday=weekday.drop_nulls().mode().min(),
+        preference_until_at=pl.col("at").max(),
     )
     known = people.select("person_id", stated_channel=pl.col("preferred_channel"))
     return (
@@ -70,9 +83,7 @@ def preference(
 
 def _moments(frame: pl.LazyFrame, at: str, on: str, as_of: date) -> pl.LazyFrame:
     window = pl.col(on).is_between(as_of - timedelta(days=WINDOW_DAYS), as_of, closed="left")
-    return frame.filter(pl.col("person_id").is_not_null(), window).select(
-        "person_id", "hour", "day_of_week", at=pl.col(at)
-    )
+    return frame.filter(pl.col("person_id").is_not_null(), window).select("person_id", at=pl.col(at))
 
 
 def _channel() -> pl.Expr:

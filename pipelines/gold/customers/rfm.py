@@ -50,11 +50,19 @@ class Rfm(Table, serves="PROFILING"):
     """Fifths among the buyers of the last year; 5 is best."""
 
     rfm_recency = Integer(
-        nullable=True, description="5: most recent fifth of last year's buyers; null: no purchase in a year"
+        nullable=True,
+        description="5: most recent fifth of last year's buyers; null: no purchase in a year, or the person refuses to"
+        " be profiled (may_profile): recency_days tells who is inactive",
     )
-    rfm_frequency = Integer(nullable=True)
-    rfm_monetary = Integer(nullable=True, description="Null, too, where an order of the year is unconverted")
-    rfm_segment = String(nullable=True)
+    rfm_frequency = Integer(nullable=True, description="5: the fifth with most orders; null as rfm_recency")
+    rfm_monetary = Integer(
+        nullable=True,
+        description="5: the fifth that spent most; null as rfm_recency, and where an order of the year is unconverted",
+    )
+    rfm_segment = String(
+        nullable=True,
+        description="CHAMPION, LOYAL, PROMISING, NEEDS_ATTENTION, AT_RISK or HIBERNATING; null as rfm_recency",
+    )
     rfm_until_at = Timestamp(nullable=True, description="As value_until_at")
 
 

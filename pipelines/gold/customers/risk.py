@@ -8,33 +8,59 @@ from datetime import date
 
 import polars as pl
 
+from customer360.pipelines.inference.verdicts import NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules import RiskRules
 from customer360.platform.tables import Float, Integer, List, OneOf, String, Struct, Table, Timestamp
 
 
 class Risk(Table, serves="OPERATION"):
-    """Points of the signs that apply (rule file: risk), together at most 1."""
+    """Points of the signs that apply (rule file: risk), together at most 1. Against fraud and abuse it is kept of who
+    refuses to be profiled, too, from orders, payments, accounts and tickets alone."""
 
     failed_order_count = Integer(description="Orders that failed or were cancelled, before as_of")
     failed_order_rate = Float(nullable=True, description="Of all orders, completed or not")
-    return_rate = Float(nullable=True, description="Amount given back of the amount bought, at most 1")
-    risk_score = Float()
-    risk_level = OneOf("LOW", "MEDIUM", "HIGH")
+    return_rate = Float(
+        nullable=True,
+        description="Amount given back of the amount bought, at most 1; that of gold.customer_features counts orders",
+    )
+    payment_risk_status = OneOf(
+        "ALERT",
+        "WATCH",
+        "CLEAR",
+        NOT_ENOUGH_EVIDENCE,
+        nullable=True,
+        description="risk_status of gold.payment_risks, which tells fraud in payments; null: no attempt in its window",
+    )
+    risk_score = Float(
+        description="Points of risk_reasons: how much care the account needs, for whatever reason. The risk_score of"
+        " gold.payment_risks is another: how unusual the payments are"
+    )
+    risk_level = OneOf(
+        "LOW",
+        "MEDIUM",
+        "HIGH",
+        description="By risk_score, from the rule file's medium_from and high_from on. With its points an alert about"
+        " payments alone is HIGH, and a weak match of accounts alone MEDIUM: risk_reasons tell which it is",
+    )
     risk_reasons = List(
         Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}),
-        description="Signs that apply with their value and points, the heaviest first",
+        description="Signs that apply with their value and points, the heaviest first; payment_alert: 1 for an ALERT",
     )
     risk_until_at = Timestamp(nullable=True, description="Latest fact of the groups that it is made of")
 
 
 FAILED = ("FAILED", "CANCELLED", "DECLINED")
-UNTIL = ("value_until_at", "identity_until_at", "service_until_at", "sentiment_until_at", "devices_until_at")
+UNTIL = ("value_until_at", "identity_until_at", "service_until_at", "sentiment_until_at", "devices_until_at",
+         "payments_until_at")  # fmt: skip
 
 
-def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: date) -> pl.LazyFrame:
-    """Adds Risk to a profile with Value, Identity, Service, Sentiment, Devices and Churn; ``orders``:
-    silver.transactions.
+def risk(
+    profile: pl.LazyFrame, orders: pl.LazyFrame, payers: pl.LazyFrame, rules: RiskRules, as_of: date
+) -> pl.LazyFrame:
+    """Adds Risk to a profile with Value, Identity, Service, Sentiment, Devices, PaymentHabits and Churn; ``orders``:
+    silver.transactions, ``payers``: gold.payment_risks.
     """
+    judged = payers.filter(pl.col("person_id").is_not_null()).select("person_id", payment_risk_status="risk_status")
     tried = orders.filter(
         pl.col("person_id").is_not_null(), pl.col("transaction_type") == "PURCHASE", pl.col("occurred_on") < as_of
     )
@@ -42,6 +68,7 @@ def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: d
     counted = tried.group_by("person_id").agg(failed_order_count=failed.sum().cast(pl.Int64), tried=pl.len())
     rated = (
         profile.join(counted, on="person_id", how="left")
+        .join(judged, on="person_id", how="left")
         .with_columns(
             pl.col("failed_order_count").fill_null(0),
             failed_order_rate=pl.when(pl.col("tried") > 0).then(pl.col("failed_order_count") / pl.col("tried")),
@@ -49,6 +76,7 @@ def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: d
                 (pl.col("return_amount").cast(pl.Float64) / pl.col("gross_amount").cast(pl.Float64)).clip(0, 1)
             ),
             risk_until_at=pl.max_horizontal(UNTIL),
+            payment_alert=pl.when(pl.col("payment_risk_status") == "ALERT").then(1.0),
         )
         .with_columns(risk_reasons=pl.concat_list(_signs(rules)).list.drop_nulls())
     )
@@ -59,18 +87,22 @@ def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: d
 
 
 def _signs(rules: RiskRules) -> list[pl.Expr]:
-    """One nullable struct a sign, the heaviest first."""
+    """One nullable struct a sign, the heaviest first. How who refuses to be profiled feels, and whether it leaves, is
+    judged for nothing, risk included.
+    """
+    may_profile = pl.col("may_profile")
     enough = pl.col("order_count") >= rules.least_orders
     tried = pl.col("tried").fill_null(0) >= rules.least_orders
     applies = {
+        "payment_alert": pl.col("payment_alert").is_not_null(),
         "return_rate": enough & (pl.col("return_rate") > rules.return_rate_above),
         "failed_order_rate": tried & (pl.col("failed_order_rate") > rules.failed_order_rate_above),
         "identity_confidence": pl.col("identity_confidence") < rules.identity_confidence_below,
         "shared_device_count": pl.col("has_shared_device"),
         "open_ticket_count": pl.col("open_ticket_count") > 0,
         "escalation_count_365d": pl.col("escalation_count_365d") > 0,
-        "sentiment_score": pl.col("sentiment_score") < rules.sentiment_below,
-        "churn_probability": pl.col("churn_probability") > rules.churn_probability_above,
+        "sentiment_score": may_profile & (pl.col("sentiment_score") < rules.sentiment_below),
+        "churn_probability": may_profile & (pl.col("churn_probability") > rules.churn_probability_above),
     }
     heaviest = sorted(rules.points.items(), key=lambda item: (-item[1], item[0]))
     return [

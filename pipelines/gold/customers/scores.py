@@ -14,7 +14,11 @@ def _reasons() -> List:
 class Clv(Table, serves="PROFILING"):
     """Expected value, where a champion has scored."""
 
-    clv_amount = Float(nullable=True, description="Expected revenue of the model's horizon, in the reporting currency")
+    clv_amount = Float(
+        nullable=True,
+        description="Expected revenue of the model's horizon (horizon_days of configs/models/clv.yaml, 90 unless set),"
+        " in the reporting currency. Null: not scored, or the person refuses to be profiled (may_profile)",
+    )
     clv_low = Float(
         nullable=True, description="80 % of outcomes lie between clv_low and clv_high; null where a model states none"
     )
@@ -27,7 +31,11 @@ class Clv(Table, serves="PROFILING"):
 class Churn(Table, serves="PROFILING"):
     """Probability to leave, where a champion has scored."""
 
-    churn_probability = Float(nullable=True)
+    churn_probability = Float(
+        nullable=True,
+        description="To buy nothing within the model's horizon (horizon_days of configs/models/churn.yaml). Null: not"
+        " scored, or the person refuses to be profiled (may_profile)",
+    )
     churn_reasons = _reasons()
     churn_model_version = String(nullable=True)
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
@@ -36,7 +44,11 @@ class Churn(Table, serves="PROFILING"):
 class Segment(Table, serves="PROFILING"):
     """The kind of customer, where a champion has segmented."""
 
-    segment_number = Integer(nullable=True, description="1: the segment that spends most; numbers are of the version")
+    segment_number = Integer(
+        nullable=True,
+        description="1: the segment that spends most; numbers are of the version. Null: not segmented, or the person"
+        " refuses to be profiled",
+    )
     segment_persona = String(nullable=True, description="What sets the segment apart, in words")
     segment_reasons = _reasons()
     segment_model_version = String(nullable=True)
@@ -46,7 +58,7 @@ class Segment(Table, serves="PROFILING"):
 class Propensity(Table, serves="PROFILING"):
     """The category that a person likeliest buys from next, where a champion has scored."""
 
-    next_category = String(nullable=True)
+    next_category = String(nullable=True, description="Null: not scored, or the person refuses to be profiled")
     next_category_probability = Float(nullable=True, description="To buy from it within the model's horizon")
     next_category_lift = Float(nullable=True, description="Over the mean probability of all persons for it")
     propensity_model_version = String(nullable=True)

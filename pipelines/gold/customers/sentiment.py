@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
 from customer360.pipelines.rules import ReliabilityRules
 from customer360.platform.tables import Float, Integer, OneOf, Table, Timestamp
 
@@ -13,12 +14,12 @@ WINDOW_DAYS = 365
 CLEAR = 0.2  # from which the mean counts as positive or negative
 
 
-class Sentiment(Table, serves="OPERATION"):
+class Sentiment(Table, serves="PROFILING"):
     """Sentiment of the last year, -1 to 1; what others measured counts as far as they are reliable."""
 
     service_sentiment = Float(nullable=True, description="Mean over contacts with the support desk")
     external_sentiment = Float(nullable=True, description="Mean over mentions, weighted by the source's reliability")
-    mention_count = Integer(description="Mentions that third parties counted")
+    mention_count = Integer(nullable=True, description="Mentions that third parties counted")
     sentiment_score = Float(
         nullable=True, description="Both: a contact weighs 1, a mention what its source's reliability is"
     )
@@ -41,7 +42,7 @@ def sentiment(
         .filter(pl.col("occurred_on").is_between(start, as_of, closed="left"))
         .group_by("person_id")
         .agg(
-            service_sum=pl.col("sentiment_score").sum(),
+            service_sum=sums.total(pl.col("sentiment_score")),
             service_weight=pl.len().cast(pl.Float64),
             service_said_at=pl.col("occurred_at").max(),
         )
@@ -52,8 +53,8 @@ def sentiment(
         _trusted(recent, reliability, rules)
         .group_by("person_id")
         .agg(
-            external_sum=(pl.col("sentiment_score") * weight).sum(),
-            external_weight=weight.sum(),
+            external_sum=sums.total(pl.col("sentiment_score") * weight),
+            external_weight=sums.total(weight),
             mention_count=pl.col("mention_count").fill_null(1).sum(),
             mentioned_at=pl.col("on").max().cast(pl.Datetime("us", "UTC")),
         )

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.platform.tables import Date, Float, Integer, Money, String, Table, Timestamp
+from customer360.platform.tables import Date, Float, Integer, Money, Table, Timestamp
 
 CHANNELS = {"store": "IN_STORE", "online": "ONLINE", "mobile": "MOBILE"}  # in order of preference among equals
 COUNTS = ("order_count", "order_count_365d", "unconverted_order_count", "unconverted_order_count_365d")
@@ -15,7 +15,7 @@ AMOUNTS = ("gross_amount", "return_amount", "net_amount", "gross_amount_365d")
 
 
 class Value(Table, serves="OPERATION"):
-    """What was bought, and what the person is worth by rule."""
+    """What was bought."""
 
     first_purchase_on = Date(nullable=True)
     last_purchase_on = Date(nullable=True)
@@ -28,13 +28,12 @@ class Value(Table, serves="OPERATION"):
     gross_amount_365d = Money()
     mean_order_amount = Float(nullable=True, description="Of orders whose amount is known; null where there is none")
     unconverted_order_count = Integer(description="Orders in a currency without a rate: in order_count, in no amount")
-    value_segment = String(description="Band of net spending and orders (rule file: value_segments)")
-    lifetime_value_rule = Float(description="The specification's formula: spending x recency factor x frequency factor")
     value_until_at = Timestamp(nullable=True, description="Latest day's last fact with an order or a return")
 
 
 def value(profile: pl.LazyFrame, days: pl.LazyFrame, params: EnrichmentRules, as_of: date) -> pl.LazyFrame:
-    """Adds Value, and the shares of channels in orders that Preference shows, from days before ``as_of``."""
+    """Adds Value, what Standing says of spending, and the shares of channels in orders that Preference shows, from days
+    before ``as_of``."""
     past = days.filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of)
     bought, last_year = pl.col("order_count") > 0, pl.col("on") >= as_of - timedelta(days=365)
     traded = bought | (pl.col("return_count") > 0)

@@ -130,6 +130,7 @@ def _unit(job: Job) -> AppendUnit:
         checks=job.checks,
         margin=job.margin,
         snapshots=job.snapshots,
+        refuse=job.refuse,
     )
 
 

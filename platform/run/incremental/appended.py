@@ -15,7 +15,7 @@ A bucket so has several files, which are folded when they are many (``units.fold
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -82,6 +82,7 @@ class AppendUnit:
     checks: TableChecks | None
     margin: timedelta
     snapshots: tuple[Snapshot, ...]
+    refuse: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
 
     def run(self) -> Changes:
         table, column = tables.by_name(self.records), self.column
@@ -174,7 +175,8 @@ class AppendUnit:
 
     def _current(self, bronze: pl.DataFrame, replaced: Iterable[str]) -> Current:
         table = tables.by_name(self.records)
-        return current_records(table, bronze, set(replaced), self.checks, self.margin, self.snapshots)
+        refuse = self.refuse.get(self.records, ())
+        return current_records(table, bronze, set(replaced), self.checks, self.margin, self.snapshots, refuse=refuse)
 
     def _made(self, current: Current, keys: pl.Series, known: tuple[InputPart, ...]) -> pl.DataFrame:
         """Rows of the table of current records; of ``known`` inputs as those were, but whose they are is of now."""
@@ -205,7 +207,8 @@ class AppendUnit:
         if part.table not in self.node.judged:
             return frame.collect().lazy() if is_little(part) else frame
         table, extent = tables.by_name(part.table), (self.margin, self.snapshots)
-        return current_records(table, frame.collect(), set(replaced), None, *extent, measured=False).rows.lazy()
+        rows, refuse = frame.collect(), self.refuse.get(part.table, ())
+        return current_records(table, rows, set(replaced), None, *extent, measured=False, refuse=refuse).rows.lazy()
 
     def _store(self, result: Changes, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         table = self.node.table

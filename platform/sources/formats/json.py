@@ -24,8 +24,8 @@ META = ("request", "trace", "page", "correlation", "session", "query", "job")  #
 
 def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     """Records of a text of JSON. What is no object is a dead letter; a text whose records are not found is one."""
+    text = Text(stream, options.encoding, guess_windows=False)  # what is no text at all says so itself
     try:
-        text = Text(stream, options.encoding, guess_windows=False)
         chunks = text.chunks()
         head, last = next(chunks)
         again: Iterator[tuple[bytes, bool]] = chain([(head, last)], chunks)

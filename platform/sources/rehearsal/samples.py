@@ -19,6 +19,7 @@ from customer360.platform.ledger import Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.bronze import failure_text
+from customer360.platform.sources.cards import cleared, cleared_fit, cleared_text, may_bring_cards
 from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_rows
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION, Records, together
@@ -47,6 +48,7 @@ class Waiting:
     reading: Reading = field(default_factory=Reading)
     facts: dict[str, Any] = field(default_factory=dict)
     landed: tuple[Input, ...] = ()  # inputs of its batches, with the state in which they were read
+    refuse: tuple[str, ...] = ()  # optional columns of which a broken value refuses the row
 
     @property
     def table(self) -> type[Table]:
@@ -180,13 +182,13 @@ def _headed(landing: Landing, waiting: Waiting, piece: Input) -> Look:
     try:
         if isinstance(source, Files):
             head = landing.beginning_of(piece.name, HEAD)
-            first = next(iter(formats.pieces(io.BytesIO(head), source.options, piece.name)), None)
+            first = next(cleared(source, formats.pieces(io.BytesIO(head), source.options, piece.name)), None)
             if first is not None and first.frame.width > 1 and not first.keyed:
                 alone = _key_faults(landing, waiting, first) is not None
                 return Look(piece.name, _columns(first), only_deletions=alone)
-        first = next(iter(source.pieces(landing, piece)), None)
+        first = next(cleared(source, source.pieces(landing, piece)), None)
     except (SourceError, OSError) as fault:
-        return Look(piece.name, (), failure=failure_text(fault))
+        return Look(piece.name, (), failure=cleared_text(source, failure_text(fault)))
     if first is None:
         return Look(piece.name, ())
     alone = _key_faults(landing, waiting, first) is not None
@@ -211,12 +213,13 @@ def _whole_failure(records: Records) -> str:
 def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: Read) -> Look:
     source, table = waiting.source, waiting.table
     try:
-        known = (type(source), piece.name, json.dumps(source.reader_options(), sort_keys=True), rows)
+        cards = tuple(source.card_free) if may_bring_cards(source) else None
+        known = (type(source), piece.name, json.dumps(source.reader_options(), sort_keys=True), rows, cards)
         if known not in read or not isinstance(source, Files):
             read[known] = first_records(landing, source, piece, rows)
         records, is_whole = read[known]
     except Exception as fault:  # noqa: BLE001 - a file that cannot be read is what a rehearsal is for
-        return Look(piece.name, (), is_judged=True, failure=failure_text(fault))
+        return Look(piece.name, (), is_judged=True, failure=cleared_text(source, failure_text(fault)))
     columns = _columns(records)
     look = Look(piece.name, columns, records.keyed, records.frame, records.dead, True, is_whole)
     if (failure := _whole_failure(records)) or not columns:
@@ -235,15 +238,18 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
     except BaseException as fault:  # a panic of Polars is no Exception
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
             raise
-        return replace(look, failure=failure_text(fault))
+        return replace(look, failure=cleared_text(source, failure_text(fault)))
     return replace(
-        look, fitted=fitted, texts=_texts(records.frame, waiting, landing), verdict=_verdict(table, fitted.frame)
+        look,
+        fitted=fitted,
+        texts=_texts(records.frame, waiting, landing),
+        verdict=_verdict(table, fitted.frame, waiting.refuse),
     )
 
 
-def _verdict(table: type[Table], frame: pl.DataFrame) -> Verdict:
+def _verdict(table: type[Table], frame: pl.DataFrame, refuse: tuple[str, ...] = ()) -> Verdict:
     """What the contract says of rows; of deletions it asks the key alone."""
-    verdict = judging.judge(table, frame)
+    verdict = judging.judge(table, frame, refuse=refuse)
     if DELETED not in frame.columns:
         return verdict
     stands = ~pl.col(tables.ROW).is_in(spared_rows(frame, table, frame[DELETED]).implode())
@@ -254,7 +260,7 @@ def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> 
     """The first records of an input, and whether these are all. Raises as the source's ``read``."""
     found: list[Records] = []
     count = 0
-    pieces = iter(source.pieces(landing, piece))
+    pieces = cleared(source, source.pieces(landing, piece))
     for records in pieces:
         found.append(records)
         count += records.count
@@ -273,7 +279,7 @@ def _fitted(landing: Landing, waiting: Waiting, records: Records) -> Fitted:
     """Records of a file from its beginning as a run lands them, lines without numbers numbered."""
     source, table = waiting.source, waiting.table
     mapping = mapping_of(source, landing) if source.group_by else marking(source, landing)
-    fitted = fit(records.frame, table, mapping, waiting.reading)
+    fitted = cleared_fit(source, fit(records.frame, table, mapping, waiting.reading))
     if source.group_by:
         return fitted
     return replace(fitted, frame=Numbering().filled(table, fitted.frame, [*_columns(records), *source.mapping]))

@@ -54,6 +54,7 @@ class Reading(Frozen):
     country: str | None = None  # ISO 3166 code of three letters, of rows that name none; None: it stays unknown
     usual: dict[str, timestamps.Order] = {}  # by column: the order of dates of earlier deliveries
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row, see `quality.ahead`
+    refuse: tuple[str, ...] = ()  # optional columns of which a broken value costs the row, see `TableChecks`
 
 
 @dataclass

@@ -22,6 +22,8 @@ EPOCHS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
 LATEST = 2.5e17  # microseconds: beyond the year 9800 is no time
 # Whole numbers between these are dates, 19970131, which the epoch has left since 1970, or dates with a time.
 COMPACT, COMPACT_TIMES = (19_000_101, 22_001_231), (19_000_101_000_000, 22_001_231_235_959)
+# Days since the end of 1899, as spreadsheets store times: 1982 to 2064. As epochs all would lie in one day of 1970.
+SHEET_DAYS, SHEET_BEGIN = (30_000, 60_000), datetime(1899, 12, 30)
 ISO_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 ISO_LENGTHS = (10, 16, 19, 21, 22, 23, 24, 25, 26)  # of a date, with minutes, with seconds, with a fraction
@@ -104,7 +106,7 @@ def parsed(
         utc = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else values
         found = _frame(utc.cast(pl.Datetime("us")), fixed=aware)
     elif values.dtype.is_numeric():
-        found = _from_number(values.cast(pl.Float64))
+        found = _from_number(values.cast(pl.Float64), where, tell)
     else:
         found = _from_text(values.cast(pl.String), where, tell, order, usual)
     return in_utc(found, zone).alias(values.name)
@@ -207,8 +209,12 @@ def in_utc(found: pl.DataFrame, zone: str | None) -> pl.Series:
     return found.select(at=pl.when("fixed").then("at").otherwise(local))["at"]
 
 
-def _from_number(values: pl.Series) -> pl.DataFrame:
+def _from_number(values: pl.Series, where: str, tell: Tell) -> pl.DataFrame:
     known = values.fill_nan(None).drop_nulls()
+    if len(known) > 0 and known.is_between(*SHEET_DAYS).all():
+        tell(f"{where}: numbers such as {known[0]:g} are read as the days of a spreadsheet. ISO dates are safe")
+        micro = (values.fill_nan(None) * SECONDS_A_DAY).round(0).cast(pl.Int64) * 1_000_000
+        return _frame(micro.cast(pl.Duration("us")) + SHEET_BEGIN)
     for bounds, form in ((COMPACT, "%Y%m%d"), (COMPACT_TIMES, "%Y%m%d%H%M%S")):
         if len(known) > 0 and ((known % 1 == 0) & known.is_between(*bounds)).all():
             dates = _compact(values, form)
@@ -249,7 +255,7 @@ def _from_text(values: pl.Series, where: str, tell: Tell, order: Order | None, u
     text = values.str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == values.null_count() and len(numbers) > numbers.null_count():
-        return _from_number(numbers)
+        return _from_number(numbers, where, tell)
     text = _plain(text)
     midnight = text.str.contains(LAST_MIDNIGHT).fill_null(False)
     text = text.str.replace(LAST_MIDNIGHT, "${1}00$2")
@@ -384,7 +390,9 @@ def _composed(part: pl.DataFrame) -> pl.DataFrame:
     """Times from texts `year`, `month`, `day` and, null where there is none, `hour`, `minute`, `second`, `half`,
     `zone`; null where these are no time.
     """
-    year, hour = pl.col("year").cast(pl.Int64), pl.col("hour").cast(pl.Int64).fill_null(0)
+    # digits of other scripts are digits to the patterns, and no numbers
+    year, hour = (pl.col(name).cast(pl.Int64, strict=False) for name in ("year", "hour"))
+    hour = pl.when(pl.col("hour").is_null()).then(0).otherwise(hour)
     half = pl.col("half").str.to_lowercase().str.head(1)
     century = pl.when(pl.col("year").str.len_chars() == 4).then(0).when(year >= PIVOT).then(1900).otherwise(2000)
     clock = pl.when(half == "a").then(hour % 12).when(half == "p").then(hour % 12 + 12).otherwise(hour)

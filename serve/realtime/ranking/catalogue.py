@@ -17,6 +17,7 @@ from customer360.platform.tables import Column
 from customer360.serve.publication.offers import is_offered
 from customer360.serve.realtime.ranking.merchandise import PRODUCT
 
+NO_CATEGORY = 0  # number of a category that is not known
 UNKNOWN = -1  # place of a product that the catalogue does not hold: the last row, of which nothing is known
 MOST_MASKS = 256  # conditions whose products are kept
 SHOWN = ("name", "category", "price", "currency")
@@ -37,6 +38,8 @@ class Catalogue:
     frame: pl.DataFrame
     is_offered: Flags
     category: NDArray[np.object_]
+    code: Ints  # number of the category; `NO_CATEGORY` where it is not known
+    codes: Mapping[str, int]  # by category
     margin: NDArray[np.float64]
     fresh: NDArray[np.float64]
     _masks: dict[tuple[str, frozenset[str]], Flags] = field(default_factory=dict)
@@ -53,6 +56,8 @@ class Catalogue:
         columns["launched_on"] = [None if d is None else date.fromisoformat(d) for d in columns["launched_on"]]
         types = {name: _TYPES.get(name, pl.String) for name in columns}
         frame = pl.DataFrame({"product_id": [*products, None], **columns}, schema={"product_id": pl.String, **types})
+        codes: dict[str | None, int] = {None: NO_CATEGORY}
+        code = [codes.setdefault(name, len(codes)) for name in columns["category"]]
         age = (pl.lit(as_of) - pl.col("launched_on")).dt.total_days()
         fresh = frame.select(pl.when(age >= 0).then(0.5 ** (age / 30)).fill_null(0.0).round(4)).to_series()
         return Catalogue(
@@ -63,6 +68,8 @@ class Catalogue:
             frame,
             np.array([*(is_offered(r) for r in rows[:-1]), True], dtype=np.bool_),
             np.array(columns["category"], dtype=object),
+            np.array(code, dtype=np.int64),
+            {name: number for name, number in codes.items() if name is not None},
             frame["margin_rate"].fill_null(0.0).round(4).to_numpy(),
             fresh.to_numpy(),
         )
@@ -86,10 +93,12 @@ class Catalogue:
             self._masks[key] = mask
         return mask
 
-    def means(self, where: str, products: Sequence[str], columns: Mapping[str, Column] = PRODUCT) -> Flags:
-        """Which of some products a condition means; of one that is not here only the id is known. Raises
-        ExpressionError."""
-        places = self.places(products)
+    def means(
+        self, where: str, products: Sequence[str], columns: Mapping[str, Column] = PRODUCT, places: Ints | None = None
+    ) -> Flags:
+        """Which of some products (at these ``places``, if they were found already) a condition means; of one that is
+        not here only the id is known. Raises ExpressionError."""
+        places = self.places(products) if places is None else places
         found = self.mask(where, columns)[places]
         strange = np.flatnonzero(places == UNKNOWN)
         if len(strange) and "product_id" in where:

@@ -20,13 +20,15 @@ from customer360.platform.errors import LakeError
 from customer360.platform.online import NotPublished, View
 from customer360.serve.publication.demand import ALL as LAUNCHED_KEY
 from customer360.serve.publication.documents import POPULAR_KEY
+from customer360.serve.publication.rankers import RankerStore
 from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.ranking import filter as filtering
-from customer360.serve.realtime.ranking import retrieve
+from customer360.serve.realtime.ranking import rank, retrieve
 from customer360.serve.realtime.ranking.asking import Asked
 from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags
 from customer360.serve.realtime.ranking.decision import Decision, Why, decided
 from customer360.serve.realtime.ranking.filter import Stocked
+from customer360.serve.realtime.ranking.learned import Learned, affinity_of
 from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 from customer360.serve.realtime.ranking.retrieve import PER_SOURCE, PER_SOURCE_READ, Listed, Nearest, Slate
 from customer360.serve.realtime.session import Session
@@ -43,12 +45,13 @@ NOT_READY, LATE = "the catalogue is being read", "time"
 
 @dataclass(frozen=True)
 class Shelf:
-    """The products of one publication, and their vectors where it has any. What is the same for everybody (lists, the
-    stock of a store) is read when it is asked for first, and kept."""
+    """The products of one publication, their vectors and its ranker where it has any. What is the same for everybody
+    (lists, the stock of a store) is read when it is asked for first, and kept."""
 
     generation: str
     catalogue: Catalogue
     nearest: Nearest | None
+    learned: Learned | None = None
     _lists: dict[tuple[str, str], Listed] = field(default_factory=dict)
     _stocked: dict[str, Stocked] = field(default_factory=dict)
 
@@ -78,8 +81,10 @@ class Shelf:
 class Shelves:
     """The shelf of the publication in service. A new publication is read by a thread."""
 
-    def __init__(self, vectors: VectorStore, patience: float = PATIENCE_SECONDS) -> None:
-        self._vectors, self._patience = vectors, patience
+    def __init__(
+        self, vectors: VectorStore, patience: float = PATIENCE_SECONDS, rankers: RankerStore | None = None
+    ) -> None:
+        self._vectors, self._rankers, self._patience = vectors, rankers, patience
         self._lock = threading.Lock()
         self._shelf: Shelf | None = None
         self._reading: tuple[str, threading.Thread] | None = None
@@ -106,7 +111,9 @@ class Shelves:
             catalogue = Catalogue.of(view.scan("product"), view.generation.as_of)
             vectors = self._vectors.of(view.generation)
             nearest = Nearest.of(vectors, catalogue) if vectors else None
-            self._shelf = Shelf(view.generation.id, catalogue, nearest)
+            ranker = self._rankers.of(view.generation) if self._rankers else None
+            learned = Learned.of(ranker, catalogue) if ranker else None
+            self._shelf = Shelf(view.generation.id, catalogue, nearest, learned)
         except (LakeError, ValueError, KeyError, TypeError) as fault:
             telemetry.log.error(f"the catalogue cannot be read ({type(fault).__name__}); what is popular answers")
 
@@ -226,15 +233,30 @@ def _decision(
 ) -> Decision:
     slate = retrieve.slate(found.lists, shelf.catalogue, asked, found.interests, allowed)
     slate = filtering.judged(slate, shelf.catalogue, asked, rules, found.bought, stocked)
+    slate, ranker = _learned(shelf, slate, asked, rules, found)
     vectors = shelf.nearest.vectors if shelf.nearest else None
     origin = {
         "generation": view.generation.id,
         "as_of": view.generation.as_of.isoformat(),
         "rules": rules.digest,
         "vectors": f"{vectors.model} {vectors.version}" if vectors and "nearest" in found.lists else None,
+        "ranker": ranker,
         **found.model,
     }
     return decided(asked, slate, rules.of(asked.placement), origin, _reason(asked, slate), degraded)
+
+
+def _learned(
+    shelf: Shelf, slate: Slate, asked: Asked, rules: MerchandisingRules, found: Found
+) -> tuple[Slate, str | None]:
+    """The slate with the learned order, and the version that it is of; as it is where there is none for this place."""
+    ranking, learned = rules.of(asked.placement), shelf.learned
+    if learned is None or not ranking.learned or asked.placement not in learned.placements or not slate.products:
+        return slate, None
+    places = shelf.catalogue.places(slate.products) if slate.places is None else slate.places
+    affinity = affinity_of(found.bought, shelf.catalogue, places)
+    values = learned.values(slate, places, rank.scores(slate, ranking), asked, affinity)
+    return replace(slate, values={**slate.values, **values}), f"ranking {learned.version}"
 
 
 def _reason(asked: Asked, slate: Slate) -> Why | None:
@@ -244,8 +266,7 @@ def _reason(asked: Asked, slate: Slate) -> Why | None:
     mine = filtering.PERSONAL & slate.sources.keys()
     if not mine and not any(v.any() for name, v in slate.values.items() if name in ("interest", "activity")):
         return "no history"
-    dropped = filtering.dropped(slate)
-    if mine and all(int(c) in dropped for name in mine for c in slate.sources[name]):
+    if mine and not any(slate.may[slate.sources[name]].any() for name in mine):
         return "nothing available"
     return None
 
@@ -295,7 +316,7 @@ def _found(
             own = shelf.catalogue.places([*mine, *touched] if asked.mode == "new" else touched)
             open_ = allowed.copy()
             open_[own[own >= 0]] = False
-            lists["nearest"] = Listed(shelf.nearest.search(query, open_, PER_SOURCE))
+            lists["nearest"] = shelf.nearest.search(query, open_, PER_SOURCE)
     lists["pinned"] = _pinned(shelf.catalogue, asked, rules, allowed)
     lists = {
         name: _within(listed, asked.given)

@@ -12,10 +12,17 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
+import orjson
+
+try:
+    from isal.isal_zlib import compress  # a quarter of the time; where it is absent, Python's own
+except ImportError:  # pragma: no cover
+    from zlib import compress
 
 from customer360.serve.realtime.ranking import filter as filtering
 from customer360.serve.realtime.ranking import rank, rerank
 from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.learned import LEARNED
 from customer360.serve.realtime.ranking.merchandise import Ranking
 from customer360.serve.realtime.ranking.retrieve import Slate
 
@@ -64,15 +71,26 @@ class Decision:
     @cached_property
     def order(self) -> list[int]:
         """Candidates to show, best first: all pages."""
-        return rerank.order(self.slate, self.score, self.dropped, self.ranking, self.asked)
+        return rerank.order(self.slate, self.score, self.ranking, self.asked)
 
     @cached_property
     def score(self) -> Any:
-        return rank.scores(self.slate, self.ranking)
+        """The learned one, where a ranker was there."""
+        learned = self.slate.values.get(LEARNED)
+        return learned if learned is not None else self.base_score
+
+    @cached_property
+    def base_score(self) -> Any:
+        """By sources and set weights, as it is without a ranker."""
+        return rank.summed(self._parts, len(self.slate.products))
 
     @cached_property
     def _parts(self) -> Mapping[str, Any]:
         return rank.parts(self.slate, self.ranking)
+
+    @cached_property
+    def _pinned(self) -> frozenset[int]:
+        return frozenset(candidate for _, _, found in self.slate.pins for candidate in found.tolist())
 
     @cached_property
     def _seeds(self) -> Mapping[int, str]:
@@ -84,12 +102,18 @@ class Decision:
     def products(self) -> list[str]:
         return [self.slate.products[c] for c in self.order]
 
-    def why(self, candidate: int) -> tuple[str, str | None]:
-        """The source that counts most for a candidate, and the product that led to it, if one did."""
-        if any(candidate in found for _, _, found in self.slate.pins):
-            return "pin", None
-        best = max((name for name in self.slate.sources), key=lambda name: (self._parts[name][candidate], name))
-        return best, self._seeds.get(candidate) if best == "together" else None
+    def whys(self, candidates: Sequence[int]) -> list[tuple[str, str | None]]:
+        """For each candidate the source that counts most (of equal ones the last by name), and the product that led to
+        it, if one did."""
+        if not candidates:
+            return []
+        names = sorted(self.slate.sources, reverse=True)
+        best = np.array([self._parts[name][candidates] for name in names]).argmax(axis=0)
+        found = zip(candidates, (names[at] for at in best.tolist()), strict=True)
+        return [
+            ("pin", None) if c in self._pinned else (name, self._seeds.get(c) if name == "together" else None)
+            for c, name in found
+        ]
 
     def record(self) -> dict[str, Any]:
         """Everything that the same answer can be made of again, as JSON holds it."""
@@ -99,7 +123,7 @@ class Decision:
             "at": self.at.isoformat(),
             "asked": self.asked.record(),
             "slate": self.slate.record(),
-            "ranking": self.ranking.model_dump(mode="json"),
+            "ranking": self.ranking.record,
             "origin": dict(self.origin),
             "reason": self.reason,
             "degraded": self.degraded,
@@ -108,7 +132,14 @@ class Decision:
 
     def packed(self) -> bytes:
         """The record as JSON in gzip, which the search for traces opens."""
-        return zlib.compress(json.dumps(self.record(), separators=(",", ":")).encode(), 1, wbits=31)
+        return compress(_written(self.record()), 1, wbits=31)
+
+
+def _written(record: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record)
+    except orjson.JSONEncodeError:  # half a surrogate pair in what was asked
+        return json.dumps(record, separators=(",", ":")).encode()
 
 
 def decided(
@@ -187,6 +218,7 @@ def explained(decision: Decision) -> list[dict[str, Any]]:
             "position": position.get(candidate),
             "dropped_by": decision.dropped.get(candidate),
             "score": float(decision.score[candidate]),
+            "base_score": float(decision.base_score[candidate]),
             "sources": ranks.get(candidate, {}),
             "features": {"category": slate.category[candidate]}
             | {name: float(found[candidate]) for name, found in slate.values.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,26 +65,25 @@ def judged(
 ) -> Slate:
     """The slate with every reason to drop a candidate, and what rules and the caller do to the others. ``stocked``:
     what the store of the context has; None: no store, or nothing is known of its stock."""
-    places = catalogue.places(slate.products)
+    places = catalogue.places(slate.products) if slate.places is None else slate.places
     in_cart = {*asked.cart, *asked.session.cart}
     reasons: dict[str, Ints] = {"not offered": np.flatnonzero(~catalogue.is_offered[places])}
     if stocked is not None:
-        reasons["not in this store"] = _at(p not in stocked.products for p in slate.products)
+        reasons["not in this store"] = _not_stocked(slate, places, stocked)
     if asked.mode == "new":
         mine = {*bought, *asked.session.bought}
-        reasons["bought"] = _at(p in mine for p in slate.products)
+        reasons["bought"] = _among(slate, mine)
     if asked.placement != "search":  # hits of a search are what was asked for
-        reasons["in the cart"] = _at(p in in_cart for p in slate.products)
-    reasons["the product of the page"] = _at(p == asked.product_id for p in slate.products)
-    excluded = set(asked.exclude)
-    reasons["excluded"] = _at(p in excluded for p in slate.products)
+        reasons["in the cart"] = _among(slate, in_cart)
+    reasons["the product of the page"] = _among(slate, {asked.product_id} - {None})
+    reasons["excluded"] = _among(slate, set(asked.exclude))
     if asked.filter:
-        reasons["filter"] = np.flatnonzero(~catalogue.means(asked.filter, slate.products, OPEN))
+        reasons["filter"] = np.flatnonzero(~catalogue.means(asked.filter, slate.products, OPEN, places))
     if not asked.is_personal:
         reasons["consent"] = _personal_alone(slate)
     pins, boosts, buried = [], [], []
     for name, (action, rule) in rules.holding(asked).items():
-        means = catalogue.means(_where(rule), slate.products)
+        means = catalogue.means(_where(rule), slate.products, places=places)
         if rule.do in LIMITS:  # nobody knows that a product is none of these of which nothing is known
             means |= places == UNKNOWN
         found = np.flatnonzero(means)
@@ -98,19 +97,33 @@ def judged(
             case "bury":
                 buried.append((name, found))
     for where, factor in asked.boosts:
-        boosts.append((where, factor, np.flatnonzero(catalogue.means(where, slate.products, OPEN))))
+        boosts.append((where, factor, np.flatnonzero(catalogue.means(where, slate.products, OPEN, places))))
     drops = {reason: found for reason, found in reasons.items() if len(found)}
     return replace(slate, drops=drops, pins=tuple(pins), boosts=tuple(boosts), buried=tuple(buried))
 
 
-def _at(flags: Iterable[bool]) -> Ints:
-    return np.flatnonzero(np.fromiter(flags, dtype=np.bool_))
+def _not_stocked(slate: Slate, places: Ints, stocked: Stocked) -> Ints:
+    """By place; of products that the catalogue does not hold, by name."""
+    has = stocked.flags[places]
+    for at in np.flatnonzero(places == UNKNOWN).tolist():
+        has[at] = slate.products[at] in stocked.products
+    return np.flatnonzero(~has)
+
+
+def _among(slate: Slate, products: Set[str | None] | Set[str]) -> Ints:
+    """The candidates that some products are."""
+    number = slate.number
+    found = sorted(number[product] for product in products if product is not None and product in number)
+    return np.array(found, dtype=np.int64)
 
 
 def _personal_alone(slate: Slate) -> Ints:
     """Candidates that no source names which is the same for everybody."""
-    shared = {int(c) for name, found in slate.sources.items() if name not in PERSONAL for c in found}
-    return _at(c not in shared for c in range(len(slate.products)))
+    is_shared = np.zeros(len(slate.products), dtype=np.bool_)
+    for name, found in slate.sources.items():
+        if name not in PERSONAL:
+            is_shared[found] = True
+    return np.flatnonzero(~is_shared)
 
 
 def dropped(slate: Slate) -> Mapping[int, str]:

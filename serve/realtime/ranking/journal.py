@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from customer360.platform import telemetry
 from customer360.platform.errors import LakeError
-from customer360.serve.realtime.ranking.decision import Decision
+from customer360.serve.realtime.ranking.decision import Decision, unpacked
 
 FILE = "decisions.db"
 KEEP_DAYS = 14
@@ -58,11 +58,12 @@ def _open(state: Path) -> sqlite3.Connection:
     return store
 
 
-def _digest(store: sqlite3.Connection, who: str | None) -> bytes | None:
-    if who is None:
-        return None
-    secret = store.execute("SELECT value FROM secret").fetchone()[0]
-    return hashlib.blake2b(who.encode(), key=secret, digest_size=16).digest()
+def _secret(store: sqlite3.Connection) -> bytes:
+    return bytes(store.execute("SELECT value FROM secret").fetchone()[0])
+
+
+def _digest(secret: bytes, who: str | None) -> bytes | None:
+    return None if who is None else hashlib.blake2b(who.encode(), key=secret, digest_size=16).digest()
 
 
 class Journal:
@@ -171,7 +172,8 @@ class Journal:
             store = self._opened()
             store.execute("BEGIN IMMEDIATE")
             try:
-                digested = [(i, at, _digest(store, p), _digest(store, v), packed) for i, at, p, v, packed in rows]
+                secret = _secret(store)
+                digested = [(i, at, _digest(secret, p), _digest(secret, v), packed) for i, at, p, v, packed in rows]
                 store.executemany(
                     "INSERT OR IGNORE INTO decisions SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS "
                     "(SELECT 1 FROM forgotten WHERE who IN (?3, ?4))",
@@ -210,10 +212,24 @@ def forget_decisions(state: Path, who: Iterable[str]) -> int:
     gone = 0
     with closing(_open(state)) as store:
         store.execute("BEGIN IMMEDIATE")
+        secret = _secret(store)
         for each in who:
-            digest = _digest(store, each)
+            digest = _digest(secret, each)
             store.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (digest, time.time()))
             gone += store.execute("DELETE FROM decisions WHERE person = ? OR visitor = ?", (digest, digest)).rowcount
         store.execute("COMMIT")
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return gone
+
+
+def forget_decisions_where(state: Path, is_gone: Callable[[str], bool]) -> int:
+    """As `forget_decisions`, of the persons and visitors of kept decisions who are gone: by their ids, which are read
+    from the decisions themselves."""
+    if not (state / FILE).exists():
+        return 0
+    gone = set()
+    with closing(_open(state)) as store:
+        for (packed,) in store.execute("SELECT packed FROM decisions"):
+            asked = unpacked(packed)["asked"]
+            gone |= {who for who in (asked.get("person_id"), asked.get("visitor_id")) if who and is_gone(who)}
+    return forget_decisions(state, gone) if gone else 0

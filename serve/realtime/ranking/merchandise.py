@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property, lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zlib import crc32
 
 import polars as pl
@@ -126,7 +126,13 @@ class Ranking(Frozen):
     margin: float = Field(default=0.0, ge=0)  # times the margin rate
     freshness: float = Field(default=0.0, ge=0)  # times a share that halves every 30 days after the launch
     diversity: float = Field(default=0.2, ge=0, lt=1)  # what each further product of a category loses
+    learned: bool = True  # the order of the trained ranker, where the publication has one for the placement
     most_per_category: int | None = Field(default=None, ge=1)  # of one category among those that are shown at once
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """As JSON holds it."""
+        return self.model_dump(mode="json")
 
     @field_validator("weights")
     @classmethod

@@ -7,7 +7,10 @@ candidate is: of a category that the person is likely to buy from, or that the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from customer360.serve.realtime.ranking.merchandise import Ranking
 from customer360.serve.realtime.ranking.retrieve import Slate, Values
@@ -21,8 +24,8 @@ def parts(slate: Slate, ranking: Ranking) -> dict[str, Values]:
     found = dict[str, Values]()
     for name, listed in slate.sources.items():
         added = np.zeros(count)
-        rank = np.arange(1, len(listed) + 1)
-        np.maximum.at(added, listed, ranking.weights.get(name, 0.0) * (DAMPING + 1) / (DAMPING + rank))
+        counts = ranking.weights.get(name, 0.0) * (DAMPING + 1) / _damped(len(listed))
+        added[listed[::-1]] = counts[::-1]  # the last first: where one stands twice, its better place is written last
         found[name] = added
     gains = {"interest": ranking.interest, "activity": ranking.activity, "margin": ranking.margin,
              "fresh": ranking.freshness}  # fmt: skip
@@ -32,9 +35,22 @@ def parts(slate: Slate, ranking: Ranking) -> dict[str, Values]:
     return found
 
 
+_DAMPED = DAMPING + np.arange(1, 1025)
+
+
+def _damped(count: int) -> NDArray[np.int64]:
+    """`DAMPING` and the rank of each of so many."""
+    return _DAMPED[:count] if count <= len(_DAMPED) else DAMPING + np.arange(1, count + 1)
+
+
 def scores(slate: Slate, ranking: Ranking) -> Values:
-    """The sum of the parts, to nine digits: equal inputs give equal orders."""
-    total = np.zeros(len(slate.products))
-    for _, added in sorted(parts(slate, ranking).items()):
+    """A score for each candidate, to nine digits: equal inputs give equal orders."""
+    return summed(parts(slate, ranking), len(slate.products))
+
+
+def summed(added_by: Mapping[str, Values], count: int) -> Values:
+    """The sum of `parts`, to nine digits."""
+    total = np.zeros(count)
+    for _, added in sorted(added_by.items()):
         total += added
     return np.round(total, 9)

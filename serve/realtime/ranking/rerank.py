@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
 
 from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.catalogue import NO_CATEGORY, Ints
 from customer360.serve.realtime.ranking.merchandise import Ranking
 from customer360.serve.realtime.ranking.retrieve import Slate, Values
 
 DEEPEST = 200  # candidates that are put in order; pages end there
+SHARES = 128  # that are kept together
 
 
-def order(slate: Slate, score: Values, dropped: Mapping[int, str], ranking: Ranking, asked: Asked) -> list[int]:
+def order(slate: Slate, score: Values, ranking: Ranking, asked: Asked) -> list[int]:
     """The candidates to show, best first.
 
     The n-th product of a category counts (1 - diversity)^(n-1) of its score, so that one category never fills a list
@@ -22,20 +26,48 @@ def order(slate: Slate, score: Values, dropped: Mapping[int, str], ranking: Rank
     value = score.copy()
     for _, factor, found in slate.boosts:
         value[found] *= factor
-    low = {int(c) for _, found in slate.buried for c in found}
-    kept = [c for c in range(len(slate.products)) if c not in dropped]
-    kept.sort(key=lambda c: (c in low, -value[c], c))
+    is_low = np.zeros(len(value), dtype=np.bool_)
+    for _, found in slate.buried:
+        is_low[found] = True
+    may = np.flatnonzero(slate.may)
+    kept = may[np.argsort(-value[may], kind="stable")]
+    raised, buried = kept[~is_low[kept]], kept[is_low[kept]].tolist()
     diversity = ranking.diversity if asked.diversity is None else asked.diversity
-    raised = [c for c in kept if c not in low]
-    mixed = _mixed(raised, slate, value, diversity, ranking.most_per_category, asked.k)
-    return _pinned(mixed + [c for c in kept if c in low], slate)[:DEEPEST]
+    if ranking.most_per_category is None:
+        return _pinned(_mixed(raised, slate, value, diversity).tolist() + buried, slate)[:DEEPEST]
+    enough = len(kept) if slate.pins else DEEPEST  # a pin may bring up the last
+    paged = _paged(raised.tolist(), slate, value.tolist(), diversity, ranking.most_per_category, asked.k, enough)
+    return _pinned(paged + buried, slate)[:DEEPEST]
 
 
-def _mixed(kept: list[int], slate: Slate, value: Values, diversity: float, most: int | None, page: int) -> list[int]:
-    """Greedy: always the candidate that counts most, given what stands already. Within a category the order never
-    changes, so the first of each is enough to compare. Beyond ``most`` on a page a category waits for the next."""
-    if diversity == 0 and most is None:
+def _mixed(kept: Ints, slate: Slate, value: Values, diversity: float) -> Ints:
+    """Candidates (best first) by what they count after those of their category that stand before them. Within a
+    category that falls from one to the next, so that a sort comes to what always taking the best of those left does."""
+    if diversity == 0 or not len(kept):
         return kept
+    code, place = slate.codes[kept], np.arange(len(kept))
+    together = np.argsort(code, kind="stable")
+    sorted_code = code[together]
+    begins = np.ones(len(kept), dtype=np.bool_)
+    np.not_equal(sorted_code[1:], sorted_code[:-1], out=begins[1:])
+    nth = np.empty(len(kept), dtype=np.int64)
+    nth[together] = place - np.maximum.accumulate(np.where(begins, place, 0))
+    nth[code == NO_CATEGORY] = 0  # what is of no known category crowds nothing
+    shares = _shares(diversity, int(nth.max()) // SHARES * SHARES + SHARES)
+    return kept[np.lexsort((kept, -value[kept] * shares[nth]))]
+
+
+@lru_cache(maxsize=256)
+def _shares(diversity: float, count: int) -> Values:
+    """What the first, second, … product of a category counts of its score."""
+    return np.array([(1 - diversity) ** n for n in range(count)])
+
+
+def _paged(
+    kept: list[int], slate: Slate, value: list[float], diversity: float, most: int, page: int, enough: int
+) -> list[int]:
+    """As `_mixed`, and beyond ``most`` on a page a category waits for the next; the first ``enough`` at least. Greedy:
+    always the candidate that counts most, given what stands already, of the first of each category."""
     waiting: dict[str | None, list[int]] = defaultdict(list)
     for candidate in reversed(kept):
         waiting[slate.category[candidate]].append(candidate)
@@ -51,7 +83,7 @@ def _mixed(kept: list[int], slate: Slate, value: Values, diversity: float, most:
     out: list[int] = []
     full: list[str | None] = []
     shown: dict[str | None, int] = defaultdict(int)
-    while heads or full:
+    while (heads or full) and len(out) < enough:
         if len(out) % page == 0 or not heads:
             for category in full:
                 heapq.heappush(heads, entry(category))
@@ -63,7 +95,7 @@ def _mixed(kept: list[int], slate: Slate, value: Values, diversity: float, most:
         taken[category] += 1
         shown[category] += 1
         if waiting[category]:
-            if most is not None and category is not None and shown[category] >= most:
+            if category is not None and shown[category] >= most:
                 full.append(category)
             else:
                 heapq.heappush(heads, entry(category))

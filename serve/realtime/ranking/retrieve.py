@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from customer360.models.ranking.features import lately_seen, shares_of
 from customer360.serve.publication.vectors import Vectors
 from customer360.serve.realtime.ranking.asking import Asked
-from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags, Ints
+from customer360.serve.realtime.ranking.catalogue import NO_CATEGORY, Catalogue, Flags, Ints
 
 PER_SOURCE, PER_SOURCE_READ = 60, 240  # candidates of a source that may be shown; as many are looked at for them
 CHUNK = 64
+FEW = 8192  # numbers that BLAS multiplies without a second thread
+AMONG = 3  # times as many of the nearest as are wanted are looked at for those that are allowed
 SEED_HALF_LIFE = 3.0  # products of a session until one counts half
 EPOCH_DAYS = 719_163  # ordinal of 1970-01-01
 
@@ -47,6 +51,29 @@ class Slate:
     pins: tuple[tuple[str, int, Ints], ...] = ()
     boosts: tuple[tuple[str, float, Ints], ...] = ()
     buried: tuple[tuple[str, Ints], ...] = ()
+    places: Ints | None = None  # of the products in the catalogue they were found in; not kept
+    code: Ints | None = None  # number of each category, by which equal ones are told; not kept
+
+    @cached_property
+    def number(self) -> Mapping[str, int]:
+        """Candidates by product."""
+        return dict(zip(self.products, range(len(self.products)), strict=True))
+
+    @cached_property
+    def may(self) -> Flags:
+        """Which candidates no reason drops."""
+        flags = np.ones(len(self.products), dtype=np.bool_)
+        for found in self.drops.values():
+            flags[found] = False
+        return flags
+
+    @cached_property
+    def codes(self) -> Ints:
+        """A number of each candidate's category, `NO_CATEGORY` where it is not known."""
+        if self.code is not None:
+            return self.code
+        numbers: dict[str | None, int] = {None: NO_CATEGORY}
+        return _ints([numbers.setdefault(name, len(numbers)) for name in self.category])
 
     def record(self) -> dict[str, Any]:
         """As JSON holds it; features that are nought everywhere are left out."""
@@ -100,14 +127,15 @@ def slate(
         if listed.seeds is not None:
             seeds[name] = tuple(listed.seeds[: len(taken)])
     places = catalogue.places(number)
-    category = tuple(catalogue.category[places].tolist())
+    code = catalogue.code[places]
     values = {
-        "interest": _shares(category, interests),
-        "activity": _shares(category, _session_categories(asked, catalogue)),
+        "interest": _shares(code, interests, catalogue),
+        "activity": _shares(code, _session_categories(asked, catalogue), catalogue),
         "margin": catalogue.margin[places],
         "fresh": catalogue.fresh[places],
     }
-    return Slate(tuple(number), category, sources, seeds, values)
+    category = tuple(catalogue.category[places].tolist())
+    return Slate(tuple(number), category, sources, seeds, values, places=places, code=code)
 
 
 def _enough(listed: Listed, catalogue: Catalogue, allowed: Flags) -> Sequence[str]:
@@ -115,22 +143,26 @@ def _enough(listed: Listed, catalogue: Catalogue, allowed: Flags) -> Sequence[st
     taken = listed.products[:PER_SOURCE_READ]
     if len(taken) <= PER_SOURCE:
         return taken
-    places = catalogue.places(taken) if listed.places is None else listed.places
-    count = np.cumsum(allowed[places[:PER_SOURCE_READ]])
-    return taken[: int(np.searchsorted(count, PER_SOURCE)) + 1]
+    places = catalogue.places(taken) if listed.places is None else listed.places[:PER_SOURCE_READ]
+    return taken[: int(allowed[places].cumsum().searchsorted(PER_SOURCE)) + 1]
 
 
-def _shares(category: Sequence[str | None], of: Mapping[str, float]) -> Values:
-    return np.array([of.get(c, 0.0) if c is not None else 0.0 for c in category], dtype=np.float64)
+def _shares(code: Ints, of: Mapping[str, float], catalogue: Catalogue) -> Values:
+    """What is said of each candidate's category; nought where its category is not known, or nothing is said of it."""
+    said = {number: share for name, share in of.items() if (number := catalogue.codes.get(name)) is not None}
+    if not said:
+        return np.zeros(len(code))
+    by_code = np.zeros(len(catalogue.codes) + 1)
+    by_code[list(said)] = list(said.values())
+    return by_code[code]
 
 
 def _session_categories(asked: Asked, catalogue: Catalogue) -> dict[str, float]:
     """Share of the products that were just touched, by category."""
     if not asked.is_personal:
         return {}
-    touched = (*asked.session.cart, *asked.session.viewed[:10])
-    found = [c for c in catalogue.category[catalogue.places(touched)] if c is not None] if touched else []
-    return {c: round(found.count(c) / len(found), 4) for c in dict.fromkeys(found)}
+    touched = lately_seen((*asked.session.viewed, *asked.session.cart))
+    return shares_of(catalogue.category[catalogue.places(touched)].tolist()) if touched else {}
 
 
 def interleaved(by_seed: Mapping[str, Sequence[str]]) -> Listed:
@@ -168,13 +200,30 @@ class Nearest:
         length = np.linalg.norm(found)
         return (found / length).astype(np.float32) if length > 0 else None
 
-    def search(self, query: NDArray[np.float32], allowed: Flags, k: int) -> list[str]:
+    def search(self, query: NDArray[np.float32], allowed: Flags, k: int) -> Listed:
         """The k nearest products among those that are allowed; equal ones by row."""
-        score = self.vectors.items @ query
+        score = products_of(self.vectors.items, query)
         score += self.vectors.bias
-        score[~allowed[self.place]] = -np.inf
-        best = top(score, k)
-        return [self.vectors.products[row] for row in best if score[row] > -np.inf]
+        best = top(score, k * AMONG)
+        best = best[allowed[self.place[best]]]
+        if len(best) < k:
+            score[~allowed[self.place]] = -np.inf
+            best = top(score, k)
+            best = best[score[best] > -np.inf]
+        best = best[:k]
+        return Listed([self.vectors.products[row] for row in best.tolist()], places=self.place[best])
+
+
+def products_of(rows: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product of each row with a vector, in this thread: of all rows at once BLAS makes work for several, which
+    wait for each other on cores that others use; of a few thousand numbers it does not."""
+    count, width = rows.shape
+    block = max(FEW // width, 1)
+    whole = count - count % block
+    score = np.empty(count, dtype=np.float32)
+    np.matmul(rows[:whole].reshape(-1, block, width), query, out=score[:whole].reshape(-1, block))
+    np.matmul(rows[whole:], query, out=score[whole:])
+    return score
 
 
 def top(score: NDArray[np.float32], k: int) -> Ints:

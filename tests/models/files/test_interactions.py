@@ -39,7 +39,9 @@ def test_usual_names_are_taken_and_said(tmp_path: Path) -> None:
     path.write_text("userId,movieId,rating,timestamp\n1,10,4.0,1300000000\n2,11,3.5,1300000000\n")
     found = interactions.read(path, datetime(2020, 1, 1), {})
     assert found.rows.columns[:2] == ["user", "item"] and found.rows["user"].to_list() == [1, 2]
-    assert found.notes == ("columns taken by their usual names: user=userId, item=movieId",)
+    taken, ratings = found.notes
+    assert taken == "columns taken by their usual names: user=userId, item=movieId"
+    assert "column rating holds ratings from 3.5 to 4" in ratings
 
 
 def test_a_file_without_a_header_by_place(tmp_path: Path) -> None:

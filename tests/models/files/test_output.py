@@ -72,3 +72,19 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, monkeypatch:
     with pytest.raises(SourceError, match="No space left"):
         output.write(FRAME, out)
     assert [path.name for path in tmp_path.iterdir()] == ["o.csv"] and out.read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_said"), [("o.csv", True), ("O.CSV.gz", True), ("o.tsv", True), ("o.jsonl", False)]
+)
+def test_values_of_which_a_spreadsheet_would_run_something_stay_and_are_said(
+    name: str, is_said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that is changed joins nothing."""
+    output.write(pl.DataFrame({"item": ["-Ab_1", "=1+1", "-12"]}), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert b"\n-Ab_1\n" in gzip.decompress(content) if name.endswith(".gz") else b"-Ab_1" in content
+    assert ("2 values begin like a formula" in caplog.text) is is_said
+    caplog.clear()
+    output.write(FRAME, tmp_path / name)
+    assert "formula" not in caplog.text

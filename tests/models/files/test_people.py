@@ -6,8 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from customer360.models.files.people import read_people, read_table
+from customer360.models.files.people import read_people, read_table, summary
+from customer360.models.identity import Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping
+from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 
 
@@ -80,3 +82,14 @@ def test_a_list_of_one_value_is_that_value_and_one_of_more_is_named(tmp_path: Pa
     pl.DataFrame({"id": ["1"], "mail": [b"\xff"]}).write_parquet(tmp_path / "people.parquet")
     with pytest.raises(ConfigError, match="column 'mail' holds Binary"):
         read_people([tmp_path / "people.parquet"], mapping)
+
+
+def test_the_summary_says_what_the_model_did_not_believe() -> None:
+    edges = pl.DataFrame(schema={"record_id_l": pl.String, "record_id_r": pl.String, "match_weight": pl.Float64, "decision": pl.String})  # fmt: skip  # noqa: E501
+    made = {"mode": "trained", "replaced": {}, "sessions": {"email": 40, "given + zip": 7301}, "not believed": ["given + zip"]}  # fmt: skip  # noqa: E501
+    model = IdentityModel(settings={}, term_frequency_hash="", diagnostics=made, idle_vetoes=("birth years far apart",))
+    assigned = pl.DataFrame({"record_id": ["a"], "cluster_key": ["a"], "person_id": ["pa"]})
+    lines = summary(pl.DataFrame({"record_id": ["a"]}), Resolution(assigned, edges, model), {})
+    assert [line for line in lines if "trained on" in line] == ["  trained on pairs that agree on email: 40"]
+    assert any("not believed" in line and "given + zip" in line for line in lines)
+    assert any("rule left out" in line and "birth years far apart" in line for line in lines)

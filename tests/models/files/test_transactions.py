@@ -146,3 +146,33 @@ def test_days_hold_invoices_and_items() -> None:
     row = transactions.days(lines).collect().row(0, named=True)
     assert (row["order_count"], row["item_count"], row["unit_count"], row["return_count"]) == (2, 2, 3, 1)
     assert (row["gross_amount"], row["net_amount"]) == (6.0, 2.0)
+
+
+OLD, NEW = ([date(year, 3, day) for day in range(1, 21)] for year in (2005, 2021))
+
+
+def test_sales_of_two_systems_years_apart_stay_and_the_gap_is_named(tmp_path: Path) -> None:
+    file, days = tmp_path / "sales.csv", [*OLD, *NEW, date(1900, 1, 1)]
+    pl.DataFrame({"customer": range(1, 42), "date": days, "amount": 5}).write_csv(file)
+    found = transactions.read(file)
+    assert found.lines["customer"].cast(int).sort().to_list() == list(range(1, 41))
+    assert found.notes == (
+        "1 rows more than 10 years from all others (first 1900-01-01) left out: such dates stand for none",
+        "no row between 2005-03-20 and 2021-03-01: if one side is mistyped, leave it out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "none"),
+    [
+        (NEW, [date(1900, 1, 1)] * 30),  # also where most rows have them
+        (NEW, [date(9999, 12, 31), date(9999, 12, 30)] * 15),
+        (NEW, [date(1899, 12, 31), date(1900, 1, 1)] * 15),
+        (NEW * 30, [date(1991, 5, 3), date(1991, 6, 4)]),  # so few are mistyped
+        ([day.replace(year=1971) for day in OLD], [date(9999, 12, 31)] * 30),  # something must stay
+        (OLD, []),
+    ],
+)
+def test_days_far_away_that_stand_for_none_are_left_out(days: list[date], none: list[date]) -> None:
+    at = pl.Series([*days, *none]).cast(pl.Datetime)
+    assert set(transactions._far(at)) == set(none)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +16,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from customer360.models.identity import IdentityRules, producer, registry
+from customer360.models.identity import IdentityRules, erasure, producer, registry
 from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
@@ -22,10 +25,12 @@ from customer360.models.identity.batch.state import State
 from customer360.models.identity.organisations.among_customers import customers, resolve_firms
 from customer360.models.identity.organisations.mentions import is_mention
 from customer360.models.identity.registry import decisions, stewardship
+from customer360.models.identity.registry.verification import verify
 from customer360.pipelines.silver.behavior import VisitorLogins
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
 from customer360.platform.lake import Lake
+from customer360.platform.privacy import Identifiers
 from customer360.platform.run.incremental.changes import Changes, written
 from customer360.platform.run.planning import Context
 from customer360.platform.run.units import conform_to_storage
@@ -36,6 +41,7 @@ SAID: dict[str, Any] = {"actor": "ann", "reason": "asked"}
 GIVEN, FAMILY = ("ann", "bob", "cora", "dan", "eve", "finn"), ("miller", "kim", "novak", "ruiz")
 FIRMS = ("Osprey Dental Inc.", "Brandt Mfg. Co.")
 NODE = "node:silver.identities"
+STEP = int(os.environ.get("CUSTOMER360_CRASH_STEP", "6"))  # of the writes each so-manieth is a death; 1: all
 
 
 def person(n: int, given: str | None = None) -> dict[str, Any]:
@@ -273,3 +279,140 @@ def test_who_came_with_a_run_that_died_takes_nobody_along(shop: Shop, monkeypatc
     shop.run()
     assert parts(shop.held()["silver.identities"], "person_id") == persons_anew(shop)
     check(shop, monkeypatch)
+
+
+# ---- deaths at every write to the store, of runs, of what stewards do and of erasures --------------------------------
+
+
+class Died(BaseException):
+    """The process dies: nothing may catch it."""
+
+
+@contextmanager
+def dying_before(write: int) -> Iterator[list[str]]:
+    """Nothing is written from the `write`-th write to the store on, of files, logs and deletions; what was written
+    before stands. Gives the names of those before."""
+    done: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        own = getattr(Lake, name)
+
+        def call(lake: Lake, what: Any, *args: Any, **options: Any) -> Any:
+            paths = list(what) if name == "delete" else [what]
+            if name == "delete" and not paths:
+                return None
+            if len(done) == write:
+                if len(paths) > 1:
+                    own(lake, paths[:1])  # a death within it
+                raise Died
+            done.append(f"{name} {paths[0]}")
+            return own(lake, paths if name == "delete" else what, *args, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("put", "commit", "delete"):
+            patched.setattr(Lake, name, counted(name))
+        with suppress(Died):
+            yield done
+
+
+def deaths(start: Shop, folder: Path, act: Callable[[Shop], object]) -> Iterator[tuple[str, Shop]]:
+    """After which write `act` died, and the shop as it then is, of each so-manieth write that it makes."""
+    for write in range(0, 1000, STEP):
+        shop = copied(start, folder / str(write))
+        with dying_before(write) as done:
+            act(shop)
+        if len(done) < write:
+            return
+        yield (done[-1] if done else "nothing"), shop
+        shutil.rmtree(folder / str(write))
+
+
+def copied(shop: Shop, folder: Path) -> Shop:
+    shutil.copytree(shop.lake.root, folder / "lake")
+    made = Shop(folder)
+    made.turn, made.records, made.logins = shop.turn, dict(shop.records), list(shop.logins)
+    return made
+
+
+@pytest.fixture
+def landed(shop: Shop) -> Shop:
+    """A shop whose first run is over, and whose next one has records that come, change and go."""
+    shop.run()
+    shop.records["S/100"], shop.records["S/033"] = person(100), person(33, "zed")
+    del shop.records["S/050"]
+    return shop
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_at_any_write_is_finished_by_the_next(landed: Shop, tmp_path: Path) -> None:
+    calm = copied(landed, tmp_path / "calm")
+    calm.run()
+    wanted, seen = calm.held(), []
+    for after, shop in deaths(landed, tmp_path, Shop.run):
+        shop.run()
+        seen.append(after)
+        print("died after", after)  # shown where what follows fails
+        verify(shop.lake, SEED)
+        for name, rows in shop.held().items():
+            order = [c for c, kind in rows.schema.items() if not kind.is_nested()]
+            assert_frame_equal(rows.sort(order), wanted[name].sort(order), rel_tol=1e-12)
+    assert len(seen) * STEP > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", [stewardship.merge, stewardship.confirm])
+def test_a_decision_is_made_or_not_wherever_its_steward_s_command_dies(
+    landed: Shop, tmp_path: Path, act: Callable[..., object]
+) -> None:
+    landed.run()
+    held = registry.load(landed.lake, SEED).assignments.filter(pl.col("record_id").is_in(["S/001", "S/004"]))
+    records, people = held["record_id"].to_list(), held["person_id"].to_list()
+    assert people[0] != people[1]
+    named = people if act is stewardship.merge else records
+
+    def command(shop: Shop) -> None:
+        act(shop.lake, SEED, *named, **SAID)
+
+    for after, shop in deaths(landed, tmp_path, command):
+        made = decisions.decisions(shop.lake).height
+        assert made == int("commit silver.steward_decisions" in after or "silver.identity" in after or
+                           "silver/identity" in after), after  # fmt: skip
+        shop.run()
+        verify(shop.lake, SEED)
+        assert one_person(shop, records) == bool(made), after
+        if not made:
+            command(shop)
+            shop.run()
+        assert one_person(shop, records) and decisions.decisions(shop.lake).height == 1, after
+        verify(shop.lake, SEED)
+
+
+def one_person(shop: Shop, records: list[str]) -> bool:
+    held = shop.held()["silver.identities"].filter(pl.col("record_id").is_in(records))
+    return held.height == 2 and held["person_id"].n_unique() == 1
+
+
+@pytest.mark.slow
+def test_an_erasure_that_dies_at_any_write_is_finished_by_its_repetition(landed: Shop, tmp_path: Path) -> None:
+    landed.run()
+    owner = registry.load(landed.lake, SEED).owner(landed.person(random.Random(5)))
+    stewardship.override(landed.lake, SEED, owner, "city", '"Bern"', **SAID)
+    held = registry.load(landed.lake, SEED).assignments.filter(person_id=owner)["record_id"].to_list()
+    who = Identifiers(accounts=frozenset(held), persons=frozenset([owner]))
+
+    def erase(shop: Shop) -> None:
+        erasure.forget(shop.lake, who, RULES)
+
+    for after, shop in deaths(landed, tmp_path, erase):
+        erase(shop)
+        verify(shop.lake, SEED)
+        stored, log = registry.load(shop.lake, SEED), shop.lake.scan("silver.identity_members").collect()
+        assert not set(held) & {*stored.names["record_id"], *log["record_id"]}, after
+        assert decisions.decisions(shop.lake)["value"].to_list() == [None], after
+        for record in held:
+            shop.records.pop(record)
+        shop.run()
+        verify(shop.lake, SEED)
+        assert not set(held) & set(shop.held()["silver.identities"]["record_id"]), after

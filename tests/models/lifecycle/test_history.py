@@ -15,7 +15,15 @@ from customer360.platform.settings import Settings
 
 @pytest.mark.parametrize(
     ("name", "days"),
-    [("churn", 360), ("clv", 360), ("propensity", 270), ("hybrid", 91), ("item_to_item", 91), ("segments", 91)],
+    [
+        ("churn", 360),
+        ("clv", 360),
+        ("propensity", 270),
+        ("hybrid", 91),
+        ("item_to_item", 91),
+        ("segments", 91),
+        ("ranking", 29),
+    ],
 )
 def test_a_model_states_the_history_that_it_needs(name: str, days: int) -> None:
     model = base.find(name)

@@ -163,7 +163,7 @@ def champions(monkeypatch, tmp_path: Path) -> job.ModelJob:
     monkeypatch.setattr(job, "params_of", lambda settings, model: ToyParams())
     monkeypatch.setattr(job, "horizon_of", lambda params: 90)
     monkeypatch.setattr(job, "snapshot_of", lambda lake, model, day: interactions(day, 2))
-    monkeypatch.setattr(promotion, "first_purchase_on", lambda of: None)
+    monkeypatch.setattr(promotion, "first_on", lambda of: None)
     monkeypatch.setattr(job.ModelJob, "content", lambda of: "rows")
     return job.ModelJob(SimpleNamespace(), Lake(str(tmp_path / "lake")), TOY, CUT)
 
@@ -237,8 +237,8 @@ def test_a_window_without_an_outcome_or_a_past_is_refused_before_anything_is_fit
     log(champions, tmp_path, 0.3)
     with pytest.raises(ModelError, match=f"the window from {CUT} has no outcome yet.*take {champions.last_window}"):
         promotion.judge(champions, "1", CUT)
-    monkeypatch.setattr(promotion, "first_purchase_on", lambda of: CUT)
-    with pytest.raises(ModelError, match=f"nothing is known before the window .*the first purchase is on {CUT}"):
+    monkeypatch.setattr(promotion, "first_on", lambda of: CUT)
+    with pytest.raises(ModelError, match=f"nothing is known before the window .*the first day in the data is {CUT}"):
         promotion.judge(champions, "1")
 
 

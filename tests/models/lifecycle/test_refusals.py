@@ -71,7 +71,7 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> job.ModelJob:
     monkeypatch.setattr(job, "plan_of", lambda model: plan)
     monkeypatch.setattr(job, "params_of", lambda settings, model: Nothing())
     monkeypatch.setattr(job, "snapshot_of", lambda lake, model, day: base.Snapshot({}, day))
-    monkeypatch.setattr(promotion, "first_purchase_on", lambda of: None)
+    monkeypatch.setattr(promotion, "first_on", lambda of: None)
     monkeypatch.setattr(promotion, "watch", lambda of: None)
     monkeypatch.setattr(job.ModelJob, "content", lambda of: "rows")
     lake = Lake(str(tmp_path / "lake"), {}, 2)

@@ -30,3 +30,16 @@ def test_shared_scores_give_what_a_table_would(mode) -> None:
     other = candidates.union(log, {name: Table(score) for name, score in shared.items()}, users, mode, 7)
     assert np.array_equal(one.user, other.user) and np.array_equal(one.item, other.item)
     assert one.parts == pytest.approx(other.parts, abs=1e-4)
+
+
+def test_standardized_scores_have_mean_0_and_deviation_1_over_the_known_items() -> None:
+    scores = np.random.default_rng(1).normal(3.0, 2.0, (5, 12)).astype(np.float32)
+    scores[3] = 7.0  # says nothing
+    unknown = np.array([2, 9])
+    found = candidates.Standardized.of(scores, unknown)
+    row, item = (part.ravel() for part in np.indices(scores.shape))
+    whole = np.delete(found.at(row, item).reshape(scores.shape), unknown, axis=1)
+    assert whole.mean(axis=1) == pytest.approx(0.0, abs=1e-5)
+    assert whole.std(axis=1) == pytest.approx([1, 1, 1, 0, 1], abs=1e-5)
+    one = candidates.Standardized.of(scores[:1], unknown)
+    assert one.at(np.array([0, 4]), np.array([1, 1])) == pytest.approx(np.repeat(whole[0, 1], 2))

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from customer360.models.recommenders import content, ease, factors, neighbours, own, popular
 from customer360.models.recommenders.log import Log
@@ -38,6 +39,39 @@ def test_ease_minimizes_what_it_says_in_both_precisions(monkeypatch, double_limi
     slope = dense.T @ (dense @ found - dense) + 5.0 * found
     np.fill_diagonal(slope, 0.0)  # held at zero, not at its best
     assert np.diag(found) == pytest.approx(0.0) and slope == pytest.approx(0.0, abs=1e-4)
+
+
+def test_ease_is_among_the_items_that_hold_nearly_all_pairs(monkeypatch) -> None:
+    dense = (np.random.default_rng(0).random((60, 9)) < 0.5).astype(np.float32)
+    dense[:, 4] = 0
+    dense[0, 4] = 1  # one buyer of some two hundred and fifty pairs
+    assert ease.common(sparse.csr_array(dense)).tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert ease.common(sparse_of([[1, 0], [1, 1]])).tolist() == [0, 1]
+    rows = [(f"u{u:02}", f"i{i}", 50.0) for u, i in zip(*np.nonzero(dense), strict=True)]
+    found = ease.fit(log(rows))["ease"].scores(np.arange(60))
+    assert found.shape == (60, 9) and not found[:, 4].any() and found[:, :4].any()
+    whole = ease.weights(sparse.csr_array(np.delete(dense, 4, axis=1)), ease.REGULARISATION)
+    assert np.delete(found, 4, axis=1) == pytest.approx(np.delete(dense, 4, axis=1) @ whole, abs=1e-6)
+
+
+def test_ease_does_not_depend_on_how_many_threads_work() -> None:
+    baskets = sparse.random_array(
+        (900, 1100), density=0.02, format="csr", dtype=np.float32, rng=np.random.default_rng(0)
+    )
+    found = []
+    for threads in (1, 3):
+        with threadpool_limits(threads):
+            found.append(ease.weights(sparse.csr_array(baskets), 5.0).tobytes())
+    assert found[0] == found[1]
+
+
+def test_factors_that_go_on_are_near_those_of_a_whole_fit() -> None:
+    rng = np.random.default_rng(2)
+    rows = [(f"u{u:02}", f"i{i:02}", 50.0 + 40 * rng.random()) for u in range(40) for i in rng.choice(20, 6, False)]
+    whole = log(rows)
+    past, users = whole.before(80.0), np.arange(40)
+    on, alone = factors.go_on(whole, factors.fit(past))["ials"], factors.fit(whole)["ials"]
+    assert np.corrcoef(on.scores(users).ravel(), alone.scores(users).ravel())[0, 1] > 0.95
 
 
 def test_cosine_counts_shrinkage_and_neighbours() -> None:

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from scipy.stats import false_discovery_control, poisson
 
-from customer360.pipelines.gold.affinity import _Baskets, adjusted, associations, category_affinity, product_affinity
+from customer360.pipelines.gold.affinity import _Baskets, associations, category_affinity, product_affinity
+from customer360.pipelines.inference.intervals import adjusted
 from customer360.pipelines.rules import BasketRules, EnrichmentRules
 from customer360.pipelines.sample.catalog import CATEGORIES, COMPANION
 

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,21 @@ def test_a_snapshot_that_cannot_be_read_is_told_of_and_stops_no_other(
         repository.drop([first.id])  # it may be that the other one names the same files
     third = backup.take(lake, state, {}, repository)
     assert third.id > second.id
+
+
+@pytest.mark.parametrize("path", ["../../out.txt", "/etc/out.txt", "a/../../out.txt", "a//b", "a\0b", "digest"])
+def test_a_snapshot_that_leads_elsewhere_is_refused(
+    repository: Repository, lake: Lake, state: Path, write: Callable[[int], None], tmp_path: Path, path: str
+) -> None:
+    """Who can write to the place of backups must not write wherever a restore can."""
+    write(1)
+    snapshot = backup.take(lake, state, {}, repository)
+    kept = repository.keep(4, lambda: [b"evil"])
+    named = {"a": replace(kept, digest="../../elsewhere")} if path == "digest" else {path: kept}
+    repository.write(replace(snapshot, files={"lake": named}))
+    with pytest.raises(BackupError, match="nothing is read"):
+        restored(repository, snapshot.id, "lake", tmp_path / "a" / "b")
+    assert not (tmp_path / "out.txt").exists() and not (tmp_path / "a").exists()
 
 
 def test_old_backups_go_and_the_others_stay_whole(

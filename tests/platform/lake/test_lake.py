@@ -24,6 +24,7 @@ from customer360.platform import lake as lakes
 from customer360.platform import ledger, tables
 from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing
 from customer360.platform.lake import Add, Lake
+from customer360.platform.lake.opened import _of_thread, told_by
 from customer360.platform.tables import Date, Float, Integer, Money, String, Table, Timestamp, personal
 
 NAME = "silver.t_notes"
@@ -190,6 +191,28 @@ def test_the_last_transaction_counts_even_if_its_number_is_smaller(lake: Lake, n
     replace(lake, [], 900)
     replace(lake, [], 5)
     assert lake.transaction(NAME, "node:x") == 5
+
+
+def test_what_the_newest_commit_tells_is_not_asked_of_the_log(
+    lake: Lake, notes: type[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.ensure(notes)
+    lake.append_batch(NAME, [put_rows(lake, notes, [1])], source="shop", seq=4, facts={"rows": 1})
+    lake.append_batch(NAME, [put_rows(lake, notes, [2])], source="till", seq=7, facts={"rows": 2})
+    _of_thread.__dict__.pop("known")  # as a process that begins
+    asked: list[str] = []
+    version, history = DeltaTable.transaction_version, DeltaTable.history
+    monkeypatch.setattr(DeltaTable, "transaction_version", lambda dt, app: asked.append(app) or version(dt, app))
+    monkeypatch.setattr(DeltaTable, "history", lambda dt, limit: asked.append("history") or history(dt, limit))
+    assert (lake.transaction(NAME, "batch:till"), lake.last_facts(NAME, "batch:till")) == (7, {"rows": 2})
+    assert asked == []
+    assert (lake.transaction(NAME, "batch:shop"), lake.last_facts(NAME, "batch:shop")) == (4, {"rows": 1})
+    assert asked == ["batch:shop", "history"]
+
+
+def test_a_commit_whose_file_was_cleaned_away_tells_nothing(lake: Lake, notes: type[Table]) -> None:
+    lake.ensure(notes)
+    assert told_by(lake.uri(NAME), 99) == ({}, {})
 
 
 def test_history_holds_the_facts_of_each_commit(lake: Lake, notes: type[Table]) -> None:

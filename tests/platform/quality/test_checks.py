@@ -152,3 +152,17 @@ def test_checks_of_unknown_tables_and_columns_are_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=said):
         Checks(tables=checks)
+
+
+def test_a_broken_value_is_emptied_or_refuses_its_row_as_the_rule_file_says(offers: type[Table]) -> None:
+    """Of a column in ``refuse`` the row goes into quarantine with the value; the others stay as they were."""
+    frame = rows(offers, {"ID": "1", "SIZE": "HUGE"}, {"ID": "2", "LOW": None})
+    emptied = current_records(offers, frame, set(), CHECKS)
+    assert emptied.rows.sort("ID")["SIZE"].to_list()[0] is None and emptied.quarantined.is_empty()
+    assert emptied.facts["nulled|SIZE|one_of"] == 1
+    refused = current_records(offers, frame, set(), CHECKS, refuse=["SIZE"])
+    assert refused.rows["ID"].to_list() == ["2"] and "nulled" not in refused.facts
+    assert refused.quarantined.select("column_name", "rule", "value").rows() == [("SIZE", "one_of", "HUGE")]
+    assert refused.facts["bronze"] == 2 == refused.rows.height + refused.facts["quarantined"], "nothing is lost"
+    with pytest.raises(ValidationError, match="has no columns \\['COLOUR'\\]"):
+        Checks(tables={"bronze.t_offers": TableChecks(refuse=["COLOUR"])})

@@ -22,6 +22,7 @@ from customer360.platform.errors import RunError
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run.closing import written_at_the_end
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, Money, String, Table
@@ -88,6 +89,7 @@ class Shop:
     def business(self) -> dict[str, list[str]]:
         """All rows of all tables without what names a time, sorted."""
         names = [n for n in tables.TABLES if n.split(".")[1].startswith("t_") or n.startswith("quality.")]
+        names = [n for n in names if n not in written_at_the_end()]  # they tell of runs
         found = {}
         for name in names:
             if self.lake.exists(name):

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from customer360.platform.errors import TransientError, UnitTimeout
-from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, run_unit
+from customer360.platform.errors import NoRay, TransientError, UnitTimeout
+from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, run_unit, start_ray
 from customer360.platform.settings import ExecutionSettings, RetrySettings
 
 QUICK = RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)
@@ -140,6 +140,57 @@ def test_a_worker_that_dies_fails_its_lane_and_no_other(monkeypatch: pytest.Monk
     found = dict(executor._tasks(units, [[0], [3]], [[1, 2]], ()))
     assert (found[0], found[3]) == ("a", "c")
     assert all(isinstance(found[place], Failure) and "\n" not in found[place].reason for place in (1, 2))
+
+
+def fake_ray(monkeypatch: pytest.MonkeyPatch, init: Any) -> list[str]:
+    """A Ray whose ``init`` is this one; what was asked of it."""
+    asked: list[str] = []
+    ray = ModuleType("ray")
+    vars(ray).update(init=lambda **options: (asked.append("init"), init(**options)), shutdown=lambda: asked.append("shutdown"))  # fmt: skip  # noqa: E501
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return asked
+
+
+def failing(*faults: Exception) -> Any:
+    left = list(faults)
+
+    def init(**_: Any) -> None:
+        if left:
+            raise left.pop(0)
+
+    return init
+
+
+LATE = Exception("The current node timed out during startup. This could happen because\nthe GCS is overloaded.")
+
+
+def test_a_ray_that_does_not_come_up_in_time_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = fake_ray(monkeypatch, failing(LATE))
+    start_ray(ExecutionSettings(executor="ray"), tmp_path)
+    assert asked == ["init", "shutdown", "init"]
+
+
+def test_a_ray_that_never_comes_up_is_one_line_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = fake_ray(monkeypatch, failing(LATE, LATE, LATE))
+    with pytest.raises(NoRay, match=r"execution\.executor: local.*timed out during startup") as told:
+        start_ray(ExecutionSettings(executor="ray"), tmp_path)
+    assert asked == ["init", "shutdown"] * 3 and "\n" not in str(told.value)
+
+
+def test_another_fault_of_a_starting_ray_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = fake_ray(monkeypatch, failing(ValueError("num_cpus must be an integer")))
+    with pytest.raises(ValueError, match="num_cpus"):
+        start_ray(ExecutionSettings(executor="ray"), tmp_path)
+    assert asked == ["init", "shutdown"]
+
+
+def test_an_address_without_a_ray_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = fake_ray(monkeypatch, failing(ConnectionError("Failed to connect to GCS")))
+    with pytest.raises(NoRay, match=r"no Ray answers at ray-head:6379 \(execution\.ray_address.*Failed to connect"):
+        start_ray(ExecutionSettings(executor="ray", ray_address="ray-head:6379"), tmp_path)
+    assert asked == ["init"]
 
 
 def test_the_platform_does_not_import_ray() -> None:

@@ -16,6 +16,7 @@ from customer360.platform import graph
 from customer360.platform.errors import LakeError, RunError, TransientError
 from customer360.platform.graph import builds, produces
 from customer360.platform.run.executor import LocalExecutor, RayExecutor
+from customer360.platform.run.preview import preview
 from customer360.platform.tables import Date, Integer, String, Table
 
 
@@ -228,6 +229,28 @@ def test_a_build_that_takes_a_date_waits_for_the_table_that_gives_it(filled: Any
     filled.break_node["silver.t_totals"] = ValueError("no totals today")
     failed = filled.fails(end="gold.t_ages", refresh=("silver.t_totals",))
     assert failed["gold.t_ages"].reason == "needs silver.t_totals, which failed"
+
+
+def test_a_dry_run_asks_the_data_for_its_date_once(filled: Any) -> None:
+    asked = []
+
+    def dated(name: str) -> None:
+        class Ages(Table, table=name, partition_by=("as_of",)):
+            """One row per date."""
+
+            as_of = Date(primary_key=True)
+
+        @builds(Ages)
+        def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+            return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
+
+    for name in ("gold.t_ages", "gold.t_others"):
+        dated(name)
+    graph.gives_as_of("silver.t_totals")(lambda lake, zones: asked.append(lake) or date(2024, 1, 3))
+    filled.run()
+    asked.clear()
+    states = {node.name: node.state for node in preview(filled.settings, runs.RunRequest(), rules={}).nodes}
+    assert (states["gold.t_ages"], states["gold.t_others"], len(asked)) == ("current", "current", 1)
 
 
 @pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])

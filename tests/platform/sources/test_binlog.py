@@ -14,6 +14,7 @@ import pytest
 
 from customer360.platform import ledger, tables
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Batch
 from customer360.platform.run import snapshots
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
@@ -21,6 +22,8 @@ from customer360.platform.run.records import current_records
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import binlog
 from customer360.platform.sources.base import configured
+from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.protocols.changes import packets
 from customer360.platform.sources.protocols.changes.binlog import Place
 from customer360.platform.tables import String, Table
 
@@ -148,6 +151,56 @@ def test_values_are_those_that_a_read_of_the_relation_gives(shop: Shop) -> None:
     told = zip(read[1].split("|"), inserted[1].split("|"), names, strict=True)
     assert [(one, other) for one, other, name in told if one != other and name != "t"] == []
     assert "2024-02-03 04:05:06.789000+00:00" in inserted[1] and "2024-02-03 04:05:06.789+00" in read[1]
+
+
+OF_ITS_OWN = {  # types whose bytes in the log are not those of the value, and values that show it
+    "u": ("uuid", "'01234567-89ab-1def-8123-456789abcd00'"), "i6": ("inet6", "'2001:db8::'"),
+    "i4": ("inet4", "'10.0.0.0'"), "b": ("binary(16)", "x'0102'"), "e": ("enum('a','Kö')", "'Kö'"),
+    "s": ("set('ü','b')", "'ü,b'"), "n": ("set('a')", "''"), "z": ("datetime NULL", "'0000-00-00'"),
+    "d": ("date NULL", "'2026-00-00'"), "l": ("varchar(9) CHARACTER SET latin1", "x'81e9'"),
+    "w": ("varchar(300) CHARACTER SET utf16", "'ü😀'"), "t": ("time(2)", "'-00:00:00.10'"), "f": ("float", "0.1"),
+    "x": ("decimal(30,0)", "-999999999999999999999999999999"), "y": ("decimal(5,5)", "-0.5"), "k": ("year", "0"),
+}  # fmt: skip
+
+
+def test_types_that_the_log_writes_in_its_own_way_are_what_a_read_gives(shop: Shop) -> None:
+    shop.execute(
+        "SET sql_mode = ''",
+        f"CREATE TABLE kinds (id int PRIMARY KEY, {', '.join(f'{n} {kind}' for n, (kind, _) in OF_ITS_OWN.items())}) "
+        "CHARACTER SET latin1",
+        f"INSERT INTO kinds VALUES (1, {', '.join(value for _, value in OF_ITS_OWN.values())})",
+    )
+    source = configured(shop.settings(relation="kinds"), "people")
+    landing = landing_of(shop.settings())
+    first = source.discover(landing, [])
+    read = source.read(landing, first.inputs[0]).frame
+    shop.execute("UPDATE kinds SET id = 2")
+    second = source.discover(landing, [Batch("people", 1, "", first.inputs, cursor=first.cursor)])
+    told = source.read(landing, second.inputs[0]).frame
+    assert [(n, read[n][0], told[n][1]) for n in OF_ITS_OWN if str(read[n][0]) != told[n][1]] == []
+
+
+def test_columns_that_the_log_does_not_tell_are_said(shop: Shop) -> None:
+    shop.execute("CREATE TABLE packed (id int PRIMARY KEY, name varchar(50) COMPRESSED)")
+    assert "COMPRESSED, which its log does not tell: name" in (shop.land(relation="packed").failure or "")
+
+
+def test_a_log_that_is_damaged_is_refused_and_not_read_as_something_else(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.drained()
+    shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
+    real = packets.Checked._check
+
+    def harmed(self: Any, data: bytes) -> None:
+        real(self, data.replace(b"Cy", b"Cx"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packets.Checked, "_check", harmed)
+        failure = shop.land().failure or ""
+    assert "is damaged: it is another than its checksum tells; `on_lost: snapshot`" in failure
+    shop.drained()
+    assert shop.told(1) == [("insert", "3", "Cy", False)]
 
 
 def test_a_table_that_is_altered_in_between_keeps_its_columns(shop: Shop) -> None:

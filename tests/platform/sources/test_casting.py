@@ -455,6 +455,18 @@ def test_codes_are_read_from_what_is_written_for_them(
     assert rescued(found) == [None] * len(written)
 
 
+def test_what_a_rule_refuses_is_counted_as_refused_where_it_lands(addresses: type[Table], visits: type[Table]) -> None:
+    """As the record table will refuse it: what did not cast, and what broke another rule. Bronze is the same."""
+    columns = {"ON": ["31.02.1980", "2026-01-01", None], "COUNT": ["many", "1", "2"]}
+    plain, strict = (fitted(visits, columns, reading=Reading(refuse=refuse)) for refuse in ((), ("ON",)))
+    assert strict.frame.equals(plain.frame) and "refused" not in plain.facts
+    assert (plain.facts["nulled|ON|type"], plain.facts["nulled"]) == (1, 2)
+    assert (strict.facts["refused"], strict.facts["nulled"]) == (1, 1) and "nulled|ON|type" not in strict.facts
+    assert fitted(addresses, {"KIND": ["PALACE"]}, reading=Reading(refuse=("KIND",))).facts == {
+        "nulled": 0, "refused": 1,
+    }  # fmt: skip
+
+
 @pytest.fixture
 def homes(registries: None) -> type[Table]:
     class Homes(Table, table="bronze.t_homes"):

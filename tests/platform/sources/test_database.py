@@ -192,6 +192,25 @@ def test_a_full_load_lands_all_rows_when_they_changed(lab: Lab) -> None:
     assert lab.land().state == "current"
 
 
+def test_a_first_load_asks_for_one_digest_and_waits_to_be_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.execute(insert(1, 9))
+    asked, real = list[str](), RowSession.digest
+
+    def digest(self: Any, *about: Any) -> str:
+        asked.append(real(self, *about))
+        return asked[-1]
+
+    monkeypatch.setattr(RowSession, "digest", digest)
+    with monkeypatch.context() as fails:
+        fails.setattr(DatabaseSource, "pieces", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        for _ in range(2):
+            with pytest.raises(RunError, match="gone"):
+                lab.land()
+    assert asked == [] and len(lab.batches()) == 1
+    assert lab.land().rows == 9 and len(asked) == 1
+    assert lab.land().state == "current" and len(asked) == 2 and len(lab.batches()) == 1
+
+
 def test_ranges_hold_each_row_once_also_those_without_a_key(lab: Lab) -> None:
     lab.execute(insert(1, 50), "INSERT INTO ticks (name) VALUES ('keyless')", insert(51, 51), insert(51, 51))
     source = {"partition": {"by": "n", "parts": 4}, "mapping": MAPPING | {"N": "coalesce(n, -1)"}}

@@ -11,11 +11,12 @@ import pytest
 from customer360.platform import tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
-from customer360.platform.run import replay
+from customer360.platform.run import replay, rereading
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
 from customer360.platform.run.records import current_records
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
+from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, String, Table
 
 TABLE = "bronze.t_members"
@@ -261,3 +262,24 @@ def test_a_correction_in_columns_may_say_that_it_is_a_deletion(site: Site) -> No
     assert site.standing() == [("1", "Ada", 5)]
     corrections = site.lake.scan(TABLE).collect().drop_nulls("_replay_of")
     assert corrections.select("_deleted", "_restates", "_rescued").rows() == [(True, None, None)]
+
+
+def test_a_file_that_is_read_late_takes_the_place_of_its_batch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.source |= {"path": "crm/*.jsonl", "format": "json", "mapping": MAPPING}
+
+    def deliver(name: str, *changes: str) -> SourceRun:
+        (site.root / "landing" / "crm").mkdir(exist_ok=True)
+        (site.root / "landing" / "crm" / name).write_text("\n".join(changes) + "\n")
+        return site.land()
+
+    def unreadable(*_: Any) -> None:
+        raise OSError("cut")
+
+    deliver("1.jsonl", message("c", None, ADA, 1))
+    with monkeypatch.context() as then:
+        then.setattr(Files, "pieces", unreadable)
+        assert deliver("2.jsonl", message("u", ADA, row(1, "Ann", 6), 2), message("c", None, BO, 3)).failure
+    deliver("3.jsonl", message("u", row(1, "Ann", 6), row(1, "Anna", 3), 4), message("d", BO, None, 5))
+    executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
+    assert rereading.retry(site.lake, site.settings(), "members", executor, {}).rows == 2
+    assert site.standing() == [("1", "Anna", 3)]

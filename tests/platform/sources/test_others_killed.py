@@ -1,4 +1,4 @@
-"""A small part of `tests/bench/crashes.py`: topics, APIs and webhooks on which runs and servers die."""
+"""A small part of `tests/bench/crashes.py`: systems of five kinds on which runs and servers die."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BENCH = Path(__file__).parents[2] / "bench/crashes.py"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["topic", "api", "webhooks"])
+@pytest.mark.parametrize("kind", ["topic", "api", "webhooks", "cdc", "binlog"])
 def test_killed_anywhere_what_was_sent_is_there_once_and_in_order(
     tmp_path: Path, registries: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -23,5 +23,5 @@ def test_killed_anywhere_what_was_sent_is_there_once_and_in_order(
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
     bench.declare()
-    counts = bench.crash(tmp_path / kind, kind, 6, 20260630)
+    counts = bench.crash(tmp_path / kind, kind, 3 if kind in bench.FOLLOWED else 6, 20260630)
     assert counts["killed"] > 0 and counts["rows"] > 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import pickle
 import struct
 import time
 from collections.abc import Iterator
@@ -21,17 +22,20 @@ import pytest
 from pydantic import ValidationError
 
 import customer360.platform.run as runs
+from customer360.platform import ledger
 from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import SourceError, TransientError
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Batch, Input
 from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest, last_committed
 from customer360.platform.run.rereading import drop
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import streams
-from customer360.platform.sources.base import configured
+from customer360.platform.sources.base import Lag, configured
+from customer360.platform.sources.bronze import IngestUnit
 from customer360.platform.sources.landing import landing_of
 from customer360.platform.sources.protocols.kafka import client
 from customer360.platform.sources.protocols.kafka.producer import Message, Producer
@@ -98,6 +102,27 @@ def test_messages_land_once_batch_after_batch(tmp_path: Path, kafka: Broker) -> 
     assert sorted(found["N"]) == list(range(31))
     assert found.select("_file", "_position").n_unique() == 31
     assert found.filter(pl.col("_seq") == 2).height == 6
+
+
+def test_how_far_a_topic_is_ahead_is_told(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("ahead", [click(n) for n in range(25)])
+    settings = settings_of(tmp_path, kafka, "ahead", batch_size=4)
+    source = configured(settings, "clicks")
+    assert source.behind([]) == Lag(25, "messages")
+    assert land(settings).failure is None
+    kafka.send("ahead", [click(n) for n in range(25, 28)])
+    assert source.behind(ledger.batches(Lake(settings.lake.root, {}, 4), "clicks")) == Lag(3, "messages")
+
+
+def test_a_unit_carries_its_own_input_to_a_worker(tmp_path: Path, kafka: Broker) -> None:
+    settings = settings_of(tmp_path, kafka, "none")
+    inputs = tuple(Input(f"t/0:{n}-{n + 1}", {"ranges": [[0, n, n + 1]]}) for n in range(500))
+    batch, lake = Batch("clicks", 1, "2026-06-01T10:00:00+00:00", inputs), Lake(settings.lake.root, {}, 4)
+    unit = IngestUnit(lake, landing_of(settings), "clicks", configured(settings, "clicks"), batch, 320)
+    packed = pickle.dumps(unit)
+    assert len(packed) < 8_000  # 500 inputs are three times as much
+    sent = pickle.loads(packed)
+    assert (sent.address, sent.piece, sent.index) == (unit.address, inputs[320], 320)
 
 
 def test_few_messages_of_many_partitions_are_one_file(tmp_path: Path, kafka: Broker) -> None:

@@ -30,7 +30,7 @@ def lake(tmp_path: Path, registries: None) -> Lake:
 @pytest.mark.parametrize("statement", [
     "SELECT count(*) FROM gold.words_of_a_query", "WITH a AS (SELECT 1) SELECT * FROM a", "FROM gold.words_of_a_query",
     "EXPLAIN SELECT 1", "SELECT 1;", "DESCRIBE gold.words_of_a_query", "SUMMARIZE gold.words_of_a_query",
-    "SHOW ALL TABLES",
+    "SHOW ALL TABLES", "SELECT 'copy' AS \"update\" /* insert */ -- delete",
 ])  # fmt: skip
 def test_reading_is_allowed(lake: Lake, statement: str) -> None:
     found = warehouse.query(lake, statement)
@@ -46,6 +46,10 @@ def test_reading_is_allowed(lake: Lake, statement: str) -> None:
     "SELECT * FROM read_text('/etc/passwd')", "SELECT * FROM glob('/etc/*')", "",
     "SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')", "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
     "FROM '{folder}/lake/../secret.csv'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/lake/out.csv'",
+    "WITH a AS (COPY (SELECT 1) TO '{folder}/lake/out.csv') FROM a",
+    "FROM (WITH a AS (/**/cOpY\u00a0(SELECT 1) TO '{folder}/lake/out.csv') FROM a)",
+    "WITH a AS (INSERT INTO gold.words_of_a_query VALUES ('a') RETURNING 1) FROM a",
 ])  # fmt: skip
 def test_writing_and_other_files_are_refused(lake: Lake, tmp_path: Path, statement: str) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")

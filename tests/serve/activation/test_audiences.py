@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from customer360.pipelines.gold import permissions  # noqa: F401 - declares gold.contact_permissions
 from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.rules import Audience, AudienceRules
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
@@ -35,12 +36,15 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "p_no_mail": {"may_email": False},
     "p_no_mail_today": {},
     "p_not_asked": {"may_email": False, "unanswered_purposes": ["EMAIL"]},
-    "p_left_list": {"has_unsubscribed": True},
+    "p_left_list": {"has_unsubscribed": True, "may_email": False},
     "p_blank": {"email_address": " "},
     "p_none": {"email_address": None},
     "p_spouse": {"email_address": " P_GOOD@example.org"},
     "p_erased": {"email_address": "erased@example.org"},
 }
+
+YES = {"person_id": "p_good", "channel": "EMAIL", "as_of": AS_OF, "is_permitted": True, "reason": "ALLOWED",
+       "is_answered": True, "answered_on": None, "contact_point": "other@example.org"}  # fmt: skip
 
 
 @pytest.fixture
@@ -61,6 +65,7 @@ def shop(empty_shop: Any) -> Any:
         {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_to": date(2026, 3, 3)},
         {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_from": date(2026, 3, 3), "is_allowed": True},
     ])  # fmt: skip
+    empty_shop.write("gold.contact_permissions", [YES | {"person_id": "p_few", "contact_point": "p_few@example.org"}])
     erasure_list.remember_erasure(empty_shop.lake, ["CONTACT/erased@example.org"])
     return empty_shop
 
@@ -83,6 +88,45 @@ def test_everybody_who_is_meant_ends_in_one_place(shop: Any) -> None:
     }
     counts = audiences.counted(audiences.placed(audiences.people(shop.lake), LOYAL, "email"))
     assert list(counts) == list(audiences.PLACES) and sum(counts.values()) == len(PEOPLE) - 2
+
+
+def test_the_list_does_not_call_people_allowed_who_may_not_be_contacted(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(commands, "_opened", lambda config: (audiences.people(shop.lake), RULES))
+    commands.list_audiences(None)
+    said = capsys.readouterr().out
+    assert "personalizable" in said and "allowed" not in said and "audience show NAME" in said
+
+
+def test_a_yes_of_another_address_reaches_nobody(shop: Any) -> None:
+    shop.write("gold.contact_permissions", [YES])
+    found = places(shop, "email")
+    assert "p_good" in found[audiences.NOT_ASKED] and found[audiences.REACHED] == ["p_spouse"]
+    shop.write("gold.contact_permissions", [YES | {"contact_point": "p_good@example.org"}])
+    assert places(shop, "email")[audiences.REACHED] == ["p_good"]
+
+
+@pytest.mark.parametrize("edition", [None, date(2026, 2, 1)])
+def test_without_permissions_of_the_date_a_yes_reaches_nobody(
+    empty_shop: Any, edition: date | None, capsys: Any
+) -> None:
+    """A run that stopped between them, or a lake that has the view alone."""
+    people = {"p_yes": {}, "p_silent": {"unanswered_purposes": ["EMAIL"]}}
+    empty_shop.write("gold.customer_360", [
+        empty_shop.profile(p, **({"order_count": 3, "has_unsubscribed": False} | more)) for p, more in people.items()
+    ])  # fmt: skip
+    empty_shop.write("silver.identities", [
+        {"record_id": f"POS/{p}", "source_system": "POS", "customer_id": p, "person_id": p, "resolved_by": "alone"}
+        for p in people
+    ])  # fmt: skip
+    if edition:
+        empty_shop.write("gold.contact_permissions", [YES | {"person_id": "p_yes", "as_of": edition}])
+    assert places(empty_shop, "email") == {audiences.REACHED: ["p_silent"], audiences.NOT_ASKED: ["p_yes"]}
+    assert places(empty_shop, "push") == {audiences.REACHED: ["p_silent", "p_yes"]}, "the app has no address"
+    commands._tell_unproven(audiences.people(empty_shop.lake))
+    said = capsys.readouterr().out
+    assert f"no rows of {AS_OF}" in said and "`customer360 run gold`" in said
 
 
 def test_channels_differ(shop: Any) -> None:

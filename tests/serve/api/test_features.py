@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from customer360.platform import access
+from customer360.platform.online import View
+from customer360.serve.publication.refusals import Refusals
 
 
 def asked(client: Any, features: list[str], **entities: list[str]) -> dict[str, Any]:
@@ -77,3 +81,26 @@ def test_wrong_requests_say_what_is_wrong(client: Any, body: dict[str, Any], sai
     answer = client("reader").post("/v1/features", json=body)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_a_former_id_is_answered_with_whom_it_leads_to(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = View.mget
+    led = {"p_former": {"person_ids": ["p_ann"]}, "p_parted": {"person_ids": ["p_ann", "p_bob"]}}
+
+    def found(view: View, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        return [led.get(key) for key in keys] if kind == "former" else read(view, kind, keys)
+
+    monkeypatch.setattr(View, "mget", found)
+    who = ["p_former", "p_parted", "p_ann", "nobody"]
+    answer = asked(client("reader"), ["customer_360:net_amount"], person_id=who)
+    statuses = [status for _, status in cells(answer, "customer_360:net_amount")]
+    assert statuses == ["PRESENT", "NOT_FOUND", "PRESENT", "NOT_FOUND"]
+
+
+def test_what_one_refuses_stays_with_that_one(client: Any, published: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals of many are read at once, and are laid to whom they belong."""
+    refused = {"p_cyd": {"purposes": ["PROFILING"]}, "POS/4": {"purposes": ["PROFILING"]}}
+    view = SimpleNamespace(mget=lambda _, keys: [refused.get(key) for key in keys])
+    monkeypatch.setattr(Refusals, "view", lambda _: view)
+    answer = asked(client("reader"), ["scores:churn"], person_id=["p_ann", "p_cyd", "p_dan", "p_ann"])
+    assert cells(answer, "scores:churn") == [(0.7, "PRESENT"), (None, "WITHHELD"), (None, "WITHHELD"), (0.7, "PRESENT")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from customer360.platform import tables
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import ingest
@@ -87,6 +90,55 @@ def test_messages_land_once(client: TestClient, settings: Settings) -> None:
     assert letters["raw"].to_list() == [b"not json"]
     send(client, b'{"id": "O9", "total": 1}', "9")
     assert land(settings).height == 9
+
+
+def bears_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contract of the table says that its sources may bring numbers of cards."""
+    spec, table = tables._spec_of, tables.by_name(TABLE)
+    told = replace(tables.spec(table), card_data=True)
+    monkeypatch.setattr(tables, "_spec_of", lambda asked: told if asked is table else spec(asked))
+
+
+def test_a_card_number_is_in_no_journal(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bears_cards(monkeypatch)
+    assert send(
+        client, b'{"id": "O1", "total": 1, "card": {"number": 4000001234567899, "cvc": "7391"}}', "1"
+    ).is_success
+    kept = b"".join(file.read_bytes() for file in Path(settings.state).rglob("*") if file.is_file())
+    assert b"O1" in kept and b"4000001234567899" not in kept and b"7391" not in kept
+    assert land(settings)["ID"].to_list() == ["O1"]
+
+
+def test_a_form_lands_as_the_object_that_it_tells(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    bears_cards(monkeypatch)
+    orders = settings.sources["orders"].model_copy(update={"body": "form", "json_fields": ("payload",)})
+    orders = orders.model_copy(update={"mapping": {"ID": "payload.id", "TOTAL": "total"}})
+    settings = settings.model_copy(update={"sources": {"orders": orders}})
+    client = TestClient(build_app(settings))
+    assert send(client, b"payload=%7B%22id%22%3A%22O1%22%7D&total=2.5&card=4000+0012+3456+7899", "1").is_success
+    assert send(client, b"payload=broken&total=1", "2").is_success
+    kept = b"".join(file.read_bytes() for file in Path(settings.state).rglob("*") if file.is_file())
+    assert b"O1" in kept and b"3456" not in kept
+    assert land(settings).select("ID", "TOTAL").rows() == [("O1", 2.5)]
+    letters = Lake(settings.lake.root, {}, 4).scan("quality.dead_letters").collect()
+    assert letters["raw"].to_list() == [b"payload=broken&total=1"]
+
+
+def test_other_answers_do_not_wait_while_a_body_is_searched(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+
+    def searched(source: Any, body: bytes) -> bytes:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        heard.append(body)
+        return body
+
+    monkeypatch.setattr(hooks, "cleared_bytes", searched)
+    assert send(client, b'{"id": "O1", "total": 1}', "1").status_code == 202 and len(heard) == 1
 
 
 def test_what_is_not_signed_is_not_taken(client: TestClient, settings: Settings) -> None:

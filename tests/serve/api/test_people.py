@@ -85,14 +85,20 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
     assert bob["withheld"] == [
         "rfm",
+        "standing",
         "clv",
         "churn",
         "segment",
         "propensity",
         "affinity",
         "preference",
+        "contact",
+        "sentiment",
+        "voice",
         "household",
+        "location",
         "external",
+        "journey",
     ]
     assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
     assert bob["profile"]["email_address"] == "p_bob@example.org", "may_email says who may not be contacted"

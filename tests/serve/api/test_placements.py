@@ -37,7 +37,8 @@ def test_home_of_a_known_person_is_what_may_be_sold(post: Any) -> None:
     assert (shown(answer), answer["total"], answer["personalized"]) == (["P4", "P3"], 3, True)
     assert answer["items"][0] == {
         "position": 1, "product_id": "P4", "name": "Product P4", "category": "Toys", "price": "2.95", "currency": "EUR",
-        "score": pytest.approx(1.279, abs=1e-3), "source": "model", "why": "Picked by what was bought before",
+        "score": pytest.approx(1.279, abs=1e-3), "base_score": pytest.approx(1.279, abs=1e-3), "source": "model",
+        "why": "Picked by what was bought before",
     }  # fmt: skip
     by_account = post(placement="home", account={"source": "POS", "customer_id": "1"}, k=2)
     assert by_account["items"] == answer["items"]
@@ -207,7 +208,7 @@ def test_a_refusal_of_an_event_holds_in_every_endpoint(said: Any) -> None:
     refused["POS/1"] = frozenset({"EMAIL"})
     assert told() == (True, ["PRESENT"], False)
     refused["POS/1"] = frozenset({"PERSONALIZATION"})
-    assert told() == (False, ["WITHHELD"], True)
+    assert told() == (False, ["WITHHELD"], False), "marketing writes to nobody who is not to be treated individually"
 
 
 def test_pages_end_where_the_person_or_the_device_just_refused(said: Any) -> None:
@@ -250,7 +251,14 @@ def test_a_reader_learns_no_margin_and_nothing_that_was_said_of_somebody(client:
         "DE",
         [],
     )
-    told = [{"product_id": "P1", "dropped_by": None, "sources": {}, "features": {"margin": 0.4, "fresh": 0.1}}]
+    told = [
+        {
+            "product_id": "P1",
+            "dropped_by": None,
+            "sources": {},
+            "features": {"margin": 0.4, "affinity": 0.2, "fresh": 0.1},
+        }
+    ]
     assert decisions._without_activity(told)[0]["features"] == {"fresh": 0.1}
 
 

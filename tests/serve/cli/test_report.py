@@ -51,3 +51,12 @@ def test_brackets_of_others_are_shown_as_they_are(capsys: pytest.CaptureFixture[
     report.console.print(shown)
     report.console.print(value)
     assert capsys.readouterr().out.count(value) == 2
+
+
+def test_what_others_wrote_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = report.grid("Refused", "value")
+    shown.add_row("a\x1b]0;title\x07.csv")
+    report.console.print(shown)
+    report.console.print("b\x1b[2Jc")
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and said.count("\\x1b") == 2

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import online
+from customer360.platform import online, privacy, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import Lake
 from customer360.platform.online import OnlineStore
-from customer360.serve.publication.documents import delete_person, publish_gold
+from customer360.platform.settings import LakeSettings, Settings
+from customer360.serve import jobs
+from customer360.serve.publication.documents import hide_person, publish_gold
 
 AS_OF = date(2026, 3, 1)
 
@@ -113,12 +115,13 @@ def test_each_model_keeps_its_own_newest_list(own_shop: Any) -> None:
     ]
 
 
-def test_deleted_person_is_gone_at_once_and_for_good(own_shop: Any) -> None:
+def test_who_is_erased_is_gone_at_once_and_with_the_next_publication_for_good(own_shop: Any) -> None:
     own_shop.publish()
     own_shop.publish()
-    generation = delete_person(own_shop.state, "p_ann")
-    assert generation is not None and generation.counts["person"] == 3 and generation.counts["account"] == 3
-    store = OnlineStore(own_shop.state)
+    store = OnlineStore(own_shop.state, poll_seconds=0)
+    assert store.get("person", "p_ann") is not None
+    privacy.begin_erasure(own_shop.lake, "p_ann", privacy.Identifiers(persons=frozenset({"p_ann"})))
+    hide_person(own_shop.state, ["p_ann", "p_before"], ["POS/1", "SHOP/9"])
     for kind, key in (
         ("person", "p_ann"),
         ("account", "POS/1"),
@@ -128,10 +131,28 @@ def test_deleted_person_is_gone_at_once_and_for_good(own_shop: Any) -> None:
         ("recommendations", "p_ann"),
     ):
         assert store.get(kind, key) is None
-    assert store.get("person", "p_bob") is not None
+    assert store.get("person", "p_bob") is not None and "p_ann" not in dict(store.view().scan("person"))
+    (own_shop.state / "online" / online.HIDDEN).write_text("{")  # who takes the erasure up writes it anew
+    hide_person(own_shop.state, ["p_ann", "p_before"], ["POS/1", "SHOP/9"])
+    assert OnlineStore(own_shop.state).mget("person", ["p_ann", "p_bob"])[0] is None
+    generation = publish_gold(own_shop.lake, own_shop.state, keep=1)
+    assert generation.counts["person"] == 3 and generation.counts["account"] == 3
+    assert store.get("person", "p_ann") is None and not store.view().hidden.digests
     assert online.generations(own_shop.state) == [generation]
     assert not [f for f in own_shop.state.rglob("*") if f.is_file() and b"p_ann" in f.read_bytes()]
 
 
-def test_deleting_before_any_publication_is_nothing(tmp_path: Path) -> None:
-    assert delete_person(tmp_path, "p_ann") is None
+def test_hiding_before_any_publication_is_nothing(tmp_path: Path) -> None:
+    hide_person(tmp_path, ["p_ann"], ["POS/1"])
+    assert not (tmp_path / "online" / online.HIDDEN).exists()
+
+
+def test_where_nobody_is_known_a_run_publishes_nothing_and_does_not_fail(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"), {}, 4)
+    settings = Settings(state=str(tmp_path / "state"), lake=LakeSettings(root=lake.root, buckets=4))
+    with pytest.raises(TableMissing, match="customer_360"):
+        jobs.publish(settings)
+    for name in ("gold.customer_360", "silver.identities"):
+        lake.ensure(tables.by_name(name))
+    jobs.publish(settings)
+    assert online.current(tmp_path / "state") is None

@@ -47,7 +47,7 @@ def test_a_refusal_after_the_date_of_the_profile_holds(own_shop: Any) -> None:
     assert open_to == {"personalized": True, "reason": None, "withheld": False, "may_email": True, "scores": 3}
     answers(own_shop, ("p_ann", "PERSONALIZATION", False, FUTURE, None), ("p_ann", "EMAIL", True, FUTURE, None))
     publish_refusals(own_shop.lake, own_shop.state)
-    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": True, "scores": 0}
+    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": False, "scores": 0}
     assert shown(own_shop, "p_ann") == refused
     answers(own_shop, ("p_ann", "EMAIL", False, FUTURE, None), ("p_ann", "PERSONALIZATION", False, PAST, FUTURE))
     publish_refusals(own_shop.lake, own_shop.state)
@@ -59,7 +59,7 @@ def test_each_of_the_two_takes_scores_and_lists_away_at_once(own_shop: Any, purp
     own_shop.publish()
     answers(own_shop, ("p_ann", purpose, False, FUTURE, None))
     publish_refusals(own_shop.lake, own_shop.state)
-    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": True, "scores": 0}
+    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": False, "scores": 0}
     assert shown(own_shop, "p_ann") == refused
 
 

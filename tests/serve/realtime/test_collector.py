@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -40,7 +41,7 @@ def test_no_answer_reads_the_log_back_on_the_loop(settings: Settings, monkeypatc
     threads: list[int] = []
     monkeypatch.setattr(app.state.collector, "_replay", lambda: threads.append(threading.get_ident()))
     app.state.collector.activities._replay = app.state.collector._replay
-    app.state.store = SimpleNamespace(view=lambda: SimpleNamespace(generation=None, environment=None))
+    app.state.store = SimpleNamespace(view=lambda: SimpleNamespace(generation=None, environment=None, hidden=None))
     monkeypatch.setattr(policy, "stale_because", lambda app, generation: None)
     view = asyncio.run(policy.current_view(SimpleNamespace(app=app)))  # type: ignore[arg-type]
     assert view.activities.of(visitor("v-1")).events == 0
@@ -61,3 +62,68 @@ def test_an_account_is_told_by_the_publication_once_that_has_what_it_said(
     assert told().refused == {"EMAIL"}  # which no run took
     land(settings)
     assert told().refused == frozenset()
+
+
+def test_replicas_hear_what_others_took(settings: Settings, write_key: str) -> None:
+    """A no in one tab holds whichever replica answers the next, at once; so does a cart, and who logged in."""
+    one, other = (TestClient(build_app(settings)) for _ in "12")
+
+    def known(client: TestClient, subject: str) -> Any:
+        return client.app.state.activities.of(subject)  # type: ignore[attr-defined]
+
+    def sent(client: TestClient, **call: Any) -> None:
+        assert client.post("/v1/track", json=call, auth=(write_key, "")).status_code == 200
+
+    assert known(other, "visitor/v").events == 0, "its log is read back before the first event comes"
+    no = {"consent": {"categoryPreferences": {"PERSONALIZATION": False}}}
+    sent(one, anonymousId="v", event="Product Viewed", properties={"product_id": "P1"})
+    sent(one, anonymousId="v", event="Product Added", properties={"product_id": "P2"}, context=no)
+    assert (known(other, "visitor/v").viewed, known(other, "visitor/v").cart) == (("P1",), ("P2",))
+    assert known(other, "visitor/v").refused == {"PERSONALIZATION"}
+    sent(other, anonymousId="v", userId="u", event="Product Viewed", properties={"product_id": "P3"})
+    for client in (one, other):
+        assert known(client, "SHOP/u").viewed == ("P3", "P1")
+        assert known(client, "visitor/v").events == 3, "own events are noted once, and those of others once"
+        assert "PERSONALIZATION" in known(client, "SHOP/u").refused
+    yes = {"consent": {"categoryPreferences": {"PERSONALIZATION": True}}}
+    sent(other, anonymousId="v", event="Product Viewed", properties={"product_id": "P4"}, context=yes)
+    assert known(one, "visitor/v").refused == frozenset()
+
+
+def test_a_replica_that_starts_later_goes_on_where_it_read_back(
+    settings: Settings, write_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = TestClient(build_app(settings))
+
+    def view(product: str) -> None:
+        call = {"anonymousId": "v", "event": "Product Viewed", "properties": {"product_id": product}}
+        assert one.post("/v1/track", json=call, auth=(write_key, "")).status_code == 200
+
+    view("P1")
+    later = build_app(settings)
+    assert later.state.activities.of("visitor/v").events == 1
+    view("P2")
+    monkeypatch.setattr("customer360.platform.sources.protocols.hooks.journal.SEGMENT_BYTES", 1)
+    view("P3")  # in a segment of its own
+    assert later.state.activities.of("visitor/v").viewed == ("P3", "P2", "P1")
+    assert later.state.activities.of("visitor/v").events == 3
+    one.app.state.collector._log._journal._end(one.app.state.collector._log._journal._name)  # type: ignore[attr-defined]
+    assert later.state.activities.of("visitor/v").events == 3
+
+
+def test_a_server_listens_to_others_until_it_ends(settings: Settings, write_key: str) -> None:
+    one = TestClient(build_app(settings))
+    app = build_app(settings)
+    with TestClient(app):
+        call = {"anonymousId": "v", "event": "Product Viewed", "properties": {"product_id": "P1"}}
+        assert one.post("/v1/track", json=call, auth=(write_key, "")).status_code == 200
+        end = time.monotonic() + 60
+        while len(app.state.activities) == 0 and time.monotonic() < end:  # nobody asks
+            time.sleep(0.05)
+        assert len(app.state.activities) == 1
+    names = {thread.name for thread in threading.enumerate() if thread.is_alive()}
+    end = time.monotonic() + 60
+    while "replay" in names and time.monotonic() < end:
+        time.sleep(0.05)
+        names = {thread.name for thread in threading.enumerate() if thread.is_alive()}
+    assert "replay" not in names

@@ -131,6 +131,48 @@ def test_good_calls_land_beside_bad_ones(
     assert "userId or anonymousId is needed" in letters["reason"].to_list()
 
 
+@pytest.mark.parametrize("levels", [300, 1000])
+def test_nothing_that_is_nested_too_deep_is_kept_or_keeps_others_out(
+    client: TestClient, settings: Settings, write_key: str, land: Land, levels: int
+) -> None:
+    """A write key is everybody's: one event must not fail the answer, nor every reader of the log after it."""
+    deep, packed = "[" * levels + "]" * levels, json.dumps("[" * levels + "]" * levels)
+    good, bad = json.dumps(track("m1", "Product Viewed", product_id="P1")), json.dumps(track("m2", "X", a="DEEP"))
+    own = f'{{"EVENT_TYPE": "SEARCH", "VISITOR_ID": "v-1", "EVENT_ID": "m3", "EVENT_DATA": {packed}}}'
+    body = f'{{"batch": [{good}, {bad}, {own}]}}'.replace('"DEEP"', deep)
+    answer = client.post("/v1/batch", content=body, auth=(write_key, ""))
+    assert answer.status_code == 200, answer.text
+    refused = {each["index"] for each in answer.json().get("refused", [])}
+    assert refused == ({1, 2} if levels == 300 else {1}), "a text that cannot be opened stays a text"
+    found = land(settings)
+    assert "P1" in found["bronze.events"]["PRODUCT_ID"].to_list()
+    assert found["quality.dead_letters"].height >= len(refused)
+    with TestClient(build_app(settings)) as again:
+        assert again.post("/v1/page", json=call("page", "m9"), auth=(write_key, "")).status_code == 200
+
+
+@pytest.mark.parametrize("events", ["deep", "context"])
+def test_no_batch_waits_with_more_than_it_brought(
+    client: TestClient, settings: Settings, write_key: str, land: Land, monkeypatch: pytest.MonkeyPatch, events: str
+) -> None:
+    """Good events beside many that are too deep, or under one large context, are taken, and others still find room."""
+    most = 2 << 20
+    monkeypatch.setattr(logs, "MOST_WAITING", most)
+    monkeypatch.setattr(collector, "PIECE", most // 2)
+    deep = [json.dumps(track(f"d{n}", "X", a="DEEP")) for n in range(30 if events == "deep" else 0)]
+    good = [json.dumps(track(f"g{n}", "Product Viewed", product_id="P1")) for n in range(80)]
+    context = {} if deep else {"note": "x" * 30_000}
+    body = f'{{"batch": [{", ".join(deep + good)}], "context": {json.dumps(context)}{" " * 100_000}}}'
+    answer = client.post("/v1/batch", content=body.replace('"DEEP"', "[" * 300 + "]" * 300), auth=(write_key, ""))
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json().get("refused", [])) == len(deep)
+    found = land(settings)
+    assert found["bronze.events"].height == len(good)
+    if deep:
+        (reason,) = found["quality.dead_letters"]["reason"]
+        assert reason.startswith("30 of the batch's events (places 0, 1, 2,") and "at most 254 levels" in reason
+
+
 def test_a_body_that_cannot_be_read_is_a_dead_letter(
     client: TestClient, settings: Settings, write_key: str, land: Land
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.platform.tables import String, Table, personal
-from customer360.serve.rights.purge import purge, purge_state, sweep
+from customer360.serve.rights.purge import _holds_handles, purge, purge_state, sweep
 
 ANN = Identifiers(
     accounts=frozenset({"POS/A1"}),
@@ -64,6 +65,28 @@ def test_old_files_that_hold_the_person_go_and_others_stay_readable(lake: Lake, 
     assert len(kept) == 1, "the file of others alone is as it was"
     assert lake.scan(visits).collect().sort("VISIT_ID")["NOTE"].to_list() == [f"for {privacy.MASK}", "tea", "milk"]
     assert purge(lake, ANN) == {}
+
+
+def test_old_files_are_told_by_the_whole_handle(registries: None) -> None:
+    class Said(Table, table="silver.t_said", key=("ID",)):
+        """One row per post."""
+
+        ID = String()
+        AUTHOR = String(nullable=True, metadata=personal("handle"))
+
+    def holds(author: str, handle: str) -> bool:
+        file = io.BytesIO()
+        pl.DataFrame({"ID": ["1"], "AUTHOR": [author]}).write_parquet(file)
+        return _holds_handles(Identifiers(handles=frozenset({handle})), Said, file.getvalue())
+
+    told = [
+        ("reddit:Ann ", "SHOP/reddit/ann"),
+        ("SHOP:ann", "SHOP//ann"),
+        ("x: https://x.test/zed/", "S/x/https://x.test/zed/"),
+    ]
+    others = [("reddit:joann", "SHOP/reddit/ann"), ("x:ann", "SHOP/reddit/ann"), ("SHOP/C1", "SHOP/x/c1"),
+              ("x:zed", "S/x/https://x.test/zed/"), ("x:https://x.test/ann", "S/x/https://y.test/ann")]  # fmt: skip
+    assert [holds(*each) for each in told + others] == [True] * len(told) + [False] * len(others)
 
 
 def test_logs_lose_bounds_that_tell_the_person_and_stay_logs(lake: Lake, visits: str) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from customer360.platform.sources.formats.lines import Lines, dead_frame, halve, split_lines, undecodable
 from customer360.platform.sources.formats.ndjson import balanced, keys
 from customer360.platform.sources.formats.ndjson.keys import Keys
-from customer360.platform.sources.formats.ndjson.odd_objects import as_text, has_odd_escapes, odd_lines
+from customer360.platform.sources.formats.ndjson.odd_objects import as_text, has_odd_escapes, odd_lines, whole
 from customer360.platform.sources.formats.records import POSITION, numbered
 
 OPENING, CLOSING, RETURN, LINE_END = 123, 125, 13, 10
@@ -217,7 +217,7 @@ def _keys_line_by_line(data: bytes) -> list[str] | None:
                 value = json.loads(line)
                 if not isinstance(value, dict):
                     return None
-                names.update(dict.fromkeys(value))
+                names.update(dict.fromkeys(map(whole, value)))
     except (ValueError, TypeError, RecursionError):
         return None
     return list(names)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import sqlalchemy as sa
+
 from customer360.platform.connections.databases import Session
 from customer360.platform.connections.mysql import MySQL, MySQLSession
-from customer360.platform.connections.rowwise import plain
 from customer360.platform.errors import ConfigError, SourceError, TransientError
+from customer360.platform.sources.protocols.changes import packets
 from customer360.platform.sources.protocols.changes.records import Values
+from customer360.platform.sources.protocols.changes.rows import Layout, NoRow
 
 NEEDED = {"log_bin": "ON", "binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
 # Where a server has these: events that they write cannot be read
@@ -23,7 +25,9 @@ UNWANTED = {"log_bin_compress": "OFF", "binlog_transaction_compression": "OFF", 
 COMPRESSED, PAYLOAD, PARTIAL, INCIDENT = 0xA5, 0x28, 0x27, 0x1A  # numbers of events: MariaDB's from the first on
 PURGED, DENIED = (1236,), (1045, 1142, 1227)
 UNNAMED = "UNKNOWN_COL"  # how the client names columns that the log does not
-_EMPTIED = re.compile(r"\s*(?:/\*.*?\*/\s*)*TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.I | re.S)
+_EMPTIED = re.compile(
+    r"\s*+(?>/\*.*?\*/\s*+)*+TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.I | re.S
+)
 
 _WITHIN = re.compile(
     r"\s*(BEGIN|SAVEPOINT|RELEASE\s|ROLLBACK\s+TO|XA\s+(START|BEGIN|END))\b", re.I
@@ -64,27 +68,42 @@ class Event:
     at: datetime.datetime
     raw: Any
 
+    layouts: dict[int, Layout]  # of descriptions of the table, by the address of their columns
+    kinds: Mapping[str, str]
+
     def check(self) -> None:
-        """Raises Unreadable where the log does not name its columns."""
-        if any(not column.name or column.name.startswith(UNNAMED) for column in self.raw.columns):
+        """Raises Unreadable where the log does not name its columns, or leaves some of them out."""
+        columns = self.raw.columns
+        if any(not column.name or column.name.startswith(UNNAMED) for column in columns):
             raise Unreadable(
                 f"the event at {self.place} does not name its columns: it was written before "
                 "binlog_row_metadata = FULL, or its table is another one now"
             )
+        held = [self.raw.columns_present_bitmap, getattr(self.raw, "columns_present_bitmap2", None)]
+        whole = (1 << len(columns)) - 1
+        if any(bits is not None and int.from_bytes(bits, "little") & whole != whole for bits in held):
+            raise Unreadable(f"the event at {self.place} lacks columns: it was written before binlog_row_image = FULL")
 
     @property
     def rows(self) -> list[tuple[Values | None, Values | None]]:
-        """Raises Unreadable as ``check`` does."""
+        """Values before and after of each row. Raises Unreadable as ``check`` does, and where it is damaged."""
         self.check()
-        types = {column.name: column for column in self.raw.columns}
-        old, new = ("before_values", "after_values") if self.kind == "update" else ("values", "values")
-        return [
-            (
-                None if self.kind == "insert" else _texts(row[old], types),
-                None if self.kind == "delete" else _texts(row[new], types),
-            )
-            for row in self.raw.rows
-        ]
+        raw = self.raw
+        try:
+            if (layout := self.layouts.get(id(raw.columns))) is None:
+                layout = self.layouts[id(raw.columns)] = Layout(raw.columns, self.kinds)
+            if (left := raw.event_size - raw.packet.read_bytes) < 0:
+                raise NoRow("breaks off before its rows")
+            images = layout.images(raw.packet.read(left))
+        except NoRow as fault:
+            raise Unreadable(f"the event at {self.place} {fault}") from None
+        if self.kind == "insert":
+            return [(None, image) for image in images]
+        if self.kind == "delete":
+            return [(image, None) for image in images]
+        if len(images) % 2:
+            raise Unreadable(f"the event at {self.place} breaks off within an update")
+        return list(zip(images[::2], images[1::2], strict=True))
 
 
 @dataclass
@@ -106,6 +125,7 @@ class Binlog:
     schema: str
     table: str
     server_id: int  # under which we ask, as no other replica does
+    kinds: Mapping[str, str] = field(default_factory=dict)  # types of its columns now, as the server names them
 
     def begun(self, file: str) -> int | None:
         """When a file of the log was begun, in seconds since 1970: a log that was begun anew has another such file."""
@@ -130,12 +150,15 @@ class Binlog:
             stream = self._stream(kinds, after)
             try:
                 yield from self._grouped(stream, rows, upto)
+            except ValueError as fault:  # the name of a file, or of a schema
+                at = f"{stream.log_file}:{stream.log_pos}"
+                raise Unreadable(f"the event at {at} is damaged ({type(fault).__name__})") from None
             finally:
                 stream.close()
 
     def _grouped(self, stream: Any, rows: dict[Any, Any], upto: Place) -> Iterator[Group]:
-        group, file = Group(upto), stream.log_file
-        for raw in stream:
+        group, file, layouts = Group(upto), stream.log_file, dict[int, Layout]()
+        for raw in _whole(stream):
             place = Place.of(stream.log_file, stream.log_pos)
             if place > upto:
                 return
@@ -150,7 +173,7 @@ class Binlog:
                 group.transaction = str(raw.gtid)
             elif type(raw) in rows:
                 at = datetime.datetime.fromtimestamp(raw.timestamp, datetime.UTC)
-                group.events.append(Event(rows[type(raw)], place, at, raw))
+                group.events.append(Event(rows[type(raw)], place, at, raw, layouts, self.kinds))
             elif fault := _unreadable(raw, group):
                 raise Unreadable(f"the log at {place} {fault}")
             elif name in ("XidEvent", "XAPrepareEvent") or (name == "QueryEvent" and not _WITHIN.match(raw.query)):
@@ -165,7 +188,39 @@ class Binlog:
         default = raw.schema.decode() if isinstance(raw.schema, bytes) else raw.schema
         return found is not None and (found[1] or default, found[2]) == (self.schema, self.table)
 
-    def _stream(self, kinds: list[Any], after: Place) -> Any:
+    def gtids(self, place: Place) -> str | None:
+        """The transactions up to a place, by which other servers of MariaDB know it; None where it has none."""
+        with self.server.session() as session:
+            ((version,),) = session.answer(sa.select(sa.func.version()))
+            if "mariadb" not in str(version).lower():
+                return None
+            ((found,),) = session.answer(sa.select(sa.func.binlog_gtid_pos(place.file, place.offset)))
+        return _in_order(found) if found else None
+
+    def place_after(self, gtids: str) -> Place:
+        """Where the log of this server goes on after transactions that were read from another one's.
+
+        Raises:
+            Unreadable: it does not have them, or has others between them.
+            TransientError: it does not have all of them yet.
+        """
+        from pymysqlreplication import event
+
+        end, found = status_of(self.server), None
+        with _said(self.server):
+            stream = self._stream([event.MariadbGtidEvent], None, gtids)
+            try:
+                if (first := next(_whole(stream), None)) is not None:
+                    found = Place.of(stream.log_file, stream.log_pos - first.packet.event_size)
+            finally:
+                stream.close()
+        if self.gtids(found or end) == gtids:
+            return found or end
+        if found is None:
+            raise TransientError(f"{self.server.where} has no more than a part of the transactions {gtids} yet")
+        raise Unreadable(f"{self.server.where} has other transactions among {gtids}, in an order of its own")
+
+    def _stream(self, kinds: list[Any], after: Place | None, gtids: str = "") -> Any:
         from pymysqlreplication import BinLogStreamReader
 
         server = self.server
@@ -176,12 +231,41 @@ class Binlog:
         }  # fmt: skip
         said |= {"unix_socket": server.socket} if server.socket else {}
         said |= {"ssl": {"ca": server.ssl_ca}} if server.ssl_ca else {}
+        begin: dict[str, Any] = {"is_mariadb": True, "auto_position": gtids}
+        if after is not None:
+            begin = {"log_file": after.file, "log_pos": after.offset}
         return BinLogStreamReader(
-            said, self.server_id, resume_stream=True, log_file=after.file, log_pos=after.offset, blocking=False,
+            said, self.server_id, **begin, resume_stream=True, blocking=False,
             only_events=kinds, only_schemas=[self.schema], only_tables=[self.table], enable_logging=False,
+            pymysql_wrapper=packets.connect,
             filter_non_implemented_events=False,  # it stops at those that hold changes
             freeze_schema=True,  # what a number of a table means is read once: an altered table has another one
         )  # fmt: skip
+
+
+def _in_order(gtids: str) -> str:
+    return ",".join(sorted(gtids.split(",")))
+
+
+def _whole(stream: Any) -> Iterator[Any]:
+    """Events of a log, each as it was written.
+
+    Raises:
+        Unreadable: one is damaged.
+    """
+    from pymysql.err import Error
+
+    while True:
+        try:
+            raw = stream.fetchone()
+        except (Error, OSError):
+            raise
+        except Exception as fault:  # noqa: BLE001 - damaged bytes raise whatever they are taken for
+            said = f"{fault}" if isinstance(fault, packets.NoEvent) else f"cannot be read ({type(fault).__name__})"
+            raise Unreadable(f"the event after {stream.log_file}:{stream.log_pos} is damaged: it {said}") from None
+        if raw is None:
+            return
+        yield raw
 
 
 def _unreadable(raw: Any, group: Group) -> str:
@@ -209,8 +293,9 @@ def _library() -> tuple[list[Any], dict[Any, Any], Any]:
         row_event.UpdateRowsEvent: "update",
         row_event.DeleteRowsEvent: "delete",
     }
-    others = [event.XidEvent, event.XAPrepareEvent, event.QueryEvent, event.GtidEvent, event.MariadbGtidEvent,
-              event.RotateEvent, event.NotImplementedEvent, row_event.PartialUpdateRowsEvent]  # fmt: skip
+    others = [event.XidEvent, event.XAPrepareEvent, event.QueryEvent, event.GtidEvent,
+              event.MariadbGtidEvent, event.RotateEvent, event.NotImplementedEvent,
+              row_event.PartialUpdateRowsEvent]  # fmt: skip
     return [*rows, *others], rows, event.FormatDescriptionEvent
 
 
@@ -252,6 +337,11 @@ def settings_faults(session: Session) -> list[str]:
     return [f"{name} = {wanted}" for name, wanted in {**NEEDED, **UNWANTED}.items() if name in wrong]
 
 
+def server_of(session: Session) -> str:
+    """The id of the server that a session is of."""
+    return str(session.answer(sa.select(sa.literal_column("@@server_id")))[0][0])
+
+
 def files_of(server: MySQL) -> dict[str, int]:
     """The files of the log with their sizes, in order."""
     return {str(row[0]): int(row[1]) for row in _asked(server, "SHOW BINARY LOGS")}
@@ -275,36 +365,3 @@ def _asked(server: MySQL, statement: str) -> list[tuple[Any, ...]]:
     with server.session() as session:
         assert isinstance(session, MySQLSession)
         return session.show(statement)
-
-
-def _texts(row: dict[str, Any], types: dict[str, Any]) -> Values:
-    return {name: _text(value, types.get(name)) for name, value in row.items()}
-
-
-def _text(value: Any, column: Any) -> str | None:
-    """A value as text, as reads of the relation write it."""
-    from pymysql.constants import FIELD_TYPE
-
-    if value is None:
-        return None
-    kind = getattr(column, "type", None)
-    if kind == FIELD_TYPE.BIT:
-        return str(int(value, 2)) if isinstance(value, str) else str(value)
-    if isinstance(value, datetime.datetime):
-        zone = "+00:00" if kind in (FIELD_TYPE.TIMESTAMP, 17) else ""  # 17: with fractions of a second
-        return value.isoformat(" ") + zone
-    if isinstance(value, set | frozenset):
-        order = [str(each) for each in getattr(column, "set_values", None) or sorted(value)]
-        return ",".join(each for each in order if each in value)
-    if isinstance(value, dict | list):
-        return json.dumps(_decoded(value), ensure_ascii=False)
-    return str(plain(value))
-
-
-def _decoded(value: Any) -> Any:
-    """JSON whose texts are text: the client gives bytes."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {_decoded(key): _decoded(each) for key, each in value.items()}
-    return [_decoded(each) for each in value] if isinstance(value, list) else value

@@ -14,6 +14,7 @@ from typing import Literal
 
 from customer360.platform.errors import SourceError
 from customer360.platform.sources.protocols.changes.records import Values
+from customer360.platform.sources.protocols.changes.slots import lsn_of
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -60,6 +61,13 @@ class Decoder:
         Raises:
             SourceError: the message is of no known form.
         """
+        try:
+            yield from self._changes(message)
+        except (ValueError, OverflowError) as fault:
+            what = f"{message[:1]!r} at {lsn_of(self.lsn)}"
+            raise SourceError(f"pgoutput: a message of kind {what} is damaged ({type(fault).__name__})") from None
+
+    def _changes(self, message: bytes) -> Iterator[Change]:
         kind, at = message[:1], _Reader(message, 1)
         match kind:
             case b"B":
@@ -72,24 +80,31 @@ class Decoder:
                 self.relations[number] = _Relation(f"{schema}.{name}", columns)
             case b"I":
                 relation = self._relation(at.uint32())
-                at.byte()
-                yield self._change("insert", relation, new=at.row(relation, None))
+                at.mark(b"N")
+                new = at.row(relation, None)
+                at.end()
+                yield self._change("insert", relation, new=new)
             case b"U":
                 relation = self._relation(at.uint32())
-                old = at.row(relation, None) if (mark := at.byte()) in b"KO" else None
-                if mark in b"KO":
-                    at.byte()
+                old = at.row(relation, None) if (mark := at.mark(b"KON")) != b"N" else None
+                if mark != b"N":
+                    at.mark(b"N")
                 new = at.row(relation, old)
+                at.end()
                 yield self._change("update", relation, new, old, mark == b"O")
             case b"D":
                 relation = self._relation(at.uint32())
-                mark = at.byte()
-                yield self._change("delete", relation, old=at.row(relation, None), is_old_whole=mark == b"O")
+                mark = at.mark(b"KO")
+                old = at.row(relation, None)
+                at.end()
+                yield self._change("delete", relation, old=old, is_old_whole=mark == b"O")
             case b"T":
                 count = at.uint32()
                 at.byte()
-                for _ in range(count):
-                    yield self._change("truncate", self._relation(at.uint32()))
+                relations = [self._relation(at.uint32()) for _ in range(count)]
+                at.end()
+                for relation in relations:
+                    yield self._change("truncate", relation)
             case b"C" | b"Y" | b"O" | b"M":  # commit, type, origin, message of an application
                 return
             case _:
@@ -131,6 +146,17 @@ class _Reader:
     def byte(self) -> bytes:
         return self._take(1)
 
+    def mark(self, known: bytes) -> bytes:
+        """A byte that says what comes: one of those that are known."""
+        found = self._take(1)
+        if found not in known:
+            raise SourceError(f"pgoutput: a row of kind {found!r} is not known")
+        return found
+
+    def end(self) -> None:
+        if self.place != len(self.data):
+            raise SourceError("pgoutput: a message goes on after its end")
+
     def uint16(self) -> int:
         return int(struct.unpack(">H", self._take(2))[0])
 
@@ -160,7 +186,9 @@ class _Reader:
     def row(self, relation: _Relation, old: Values | None) -> Values:
         """The values of a row; one that was not sent is that of ``old``, or is left out."""
         count, found = self.uint16(), dict[str, str | None]()
-        for name in relation.columns[:count]:
+        if count != len(relation.columns):
+            raise SourceError(f"pgoutput: a row of {count} columns is none of {relation.name}")
+        for name in relation.columns:
             match self.byte():
                 case b"n":
                     found[name] = None

@@ -31,6 +31,7 @@ SEGMENT_BYTES = 64 << 20
 SEGMENT_SECONDS = 600.0  # after which a segment ends, so that what was read of it can go
 REMEMBERED = 200_000  # messages, by the digest of whose key one that comes again is known
 DIGEST = 16  # bytes
+MOST_MINE = 1000  # own segments that are known as such
 LONGEST = 1 << 30
 _HEAD = struct.Struct(">II")
 _BEGIN = re.compile(rb"[\x00-\x3f]")  # the first byte of a length up to LONGEST
@@ -60,6 +61,7 @@ class Journal:
     _written: int = 0  # frames of all segments
     _durable: int = 0
     _faults: int = 0  # times that what was written was given up
+    _mine: list[str] = field(default_factory=list)  # segments that this one began, the last of many
     _is_recalled: bool = False
     _last: threading.Timer | None = None
     _known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
@@ -109,6 +111,10 @@ class Journal:
             raise
         return answers
 
+    def wrote(self, segment: str) -> bool:
+        """Whether a segment is of this one, not of another process."""
+        return segment in self._mine
+
     def _write(self, contents: list[bytes]) -> None:
         if self._file is None or self._size >= SEGMENT_BYTES or self._is_over():
             self._begin()
@@ -134,6 +140,7 @@ class Journal:
         name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(3)}{ENDINGS[0]}"
         made = os.open(self.folder / f".{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before anybody finds it
+        self._mine = [*self._mine[-MOST_MINE:], name]
         (self.folder / f".{name}").rename(self.folder / name)
         self._file, self._name, self._size, self._safe, self._begun = made, name, 0, 0, time.monotonic()
         _sync_folder(self.folder)

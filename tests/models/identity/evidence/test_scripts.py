@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from customer360.models.identity.evidence.scripts import folded, spelled, spellings, toned
+from customer360.models.identity.evidence.scripts import folded, signed, spelled, spellings, toned
 
 
 def fold(text: str) -> str:
@@ -87,3 +87,10 @@ def test_a_name_is_no_other_name_in_any_spelling() -> None:
     ]:
         ways = [set((spellings(fold(name)) or "").split("|")) for name in (one, other)]
         assert ways[0].isdisjoint(ways[1] - {""})
+
+
+def test_a_distance_of_signs_counts_signs() -> None:
+    one, other = signed("聡太郎"), signed("聡郎")
+    assert (len(one), len(other)) == (3, 2)
+    assert one[0] == other[0] and one[2] == other[1]
+    assert one.isascii() and signed("さ ゆ") == signed("さゆ")

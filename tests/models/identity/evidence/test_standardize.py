@@ -22,6 +22,7 @@ def one(rules: IdentityRules, column: str, values: list, **others: str) -> list:
     raw = {"email_std": "email_address", "phone_std": "phone_number", "street_std": "address_line_1"} | {
         "given_name_std": "first_name", "family_name_std": "last_name", "zip_std": "zip_code", "city_std": "city",
         "dob_std": "date_of_birth", "nickname_group": "first_name", "email_user": "email_address",
+        "number_std": "address_line_1",
     }  # fmt: skip
     frame = pl.DataFrame({raw[column]: values}).with_columns(pl.lit(text).alias(name) for name, text in others.items())
     return standardize(frame, rules)[column].to_list()
@@ -83,6 +84,12 @@ def test_streets_meet_whatever_their_spelling(rules):
     spellings = ["12 Oak Street", "12 Oak St.", "12 OAK ST Apt 4", "12 Oak Street, Unit 4B", "12 oak st #4"]
     assert one(rules, "street_std", spellings) == ["12 oak st"] * 5
     assert one(rules, "street_std", ["Unknown"]) == [None]
+
+
+def test_a_house_number_by_itself_is_no_street(rules):
+    lines = ["12", "12 b", "12A", "12 Oak Street", "0123456", "Unknown", ""]
+    assert one(rules, "number_std", lines) == ["12"] * 3 + [None] * 4
+    assert one(rules, "street_std", lines) == [None] * 3 + ["12 oak st"] + [None] * 3
 
 
 def test_zip_codes(rules):
@@ -162,3 +169,8 @@ def test_nicknames_share_roots_and_groups(rules):
 def test_nickname_groups_keep_their_limit():
     sizes = nickname_groups(32)["nickname_group"].value_counts()["count"]
     assert sizes.max() <= 32
+
+
+def test_no_records_have_the_columns_that_records_have():
+    rows = pl.DataFrame({"record_id": ["a"], "first_name": ["Ann"], "organisation_name": [None]})
+    assert standardize(rows.clear()).schema == standardize(rows).schema

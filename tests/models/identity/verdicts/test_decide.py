@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -118,3 +119,15 @@ def test_idle_reasons_do_not_veto():
     pairs = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
     assert cannot_link(pairs, features, RULES)["reason"].to_list() == [HOUSEHOLD]
     assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()
+
+
+@pytest.mark.parametrize(("share", "reasons"), [(0.0001, []), (0.02, [HOUSEHOLD])])
+def test_a_sign_apart_is_another_name_where_others_bear_it(share: float, reasons: list[str]) -> None:
+    rows = [
+        {"record_id": "a"} | BASE | {"first_name": "直子"},
+        {"record_id": "b"} | BASE | NO_DOB | {"first_name": "香子"},
+    ]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    features = replace(features, frame=features.frame.with_columns(tf_given=pl.Series([0.03, share])))
+    found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES)
+    assert found["reason"].to_list() == reasons

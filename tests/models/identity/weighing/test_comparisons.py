@@ -4,9 +4,10 @@ import pytest
 
 from customer360.models.identity import IdentityRules
 from customer360.models.identity.evidence.features import build_features
-from customer360.models.identity.weighing.comparisons import ADDRESS
+from customer360.models.identity.weighing.comparisons import ADDRESS, FAMILY, GIVEN, Comparison
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import patterns
+from customer360.models.identity.weighing.frequencies import term_frequencies, with_shares
 
 RULES = IdentityRules()
 ELSEWHERE = {"city": "Delft", "zip_code": "55555"}
@@ -42,3 +43,62 @@ def test_a_part_of_a_street_elsewhere_says_nothing() -> None:
         "close street",
         "different",
     )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("217", "217 Mumarlo Street", "same house number and place"),
+        ("217", "217", "same house number and place"),
+        ("217 a", "217A", "same house number and place"),
+        ("17", "217 Mumarlo Street", "same zip and city, another street"),
+        ("", "217 Mumarlo Street", "same zip and city"),
+    ],
+)
+def test_a_house_number_without_a_street_tells_one_door_from_another(one: str, other: str, expected: str) -> None:
+    """As addresses of the Netherlands are given: a postal code and a house number."""
+    assert level({"address_line_1": one}, {"address_line_1": other}) == expected
+
+
+def test_a_house_number_elsewhere_is_another_house() -> None:
+    assert level({"address_line_1": "217"}, {"address_line_1": "217 Mumarlo Street"} | ELSEWHERE) == "different"
+
+
+# Borne by many here, so that what an error makes of one of them is told from a name.
+COMMON = ("Rosa", "Vi", "Vu", "Nam", "Marisol", "直子", "聡太郎", "민준")
+
+
+def level_of_names(one: str, other: str, column: str = "first_name", compared: Comparison = GIVEN) -> str:
+    """Label of the level of two names among records of which many bear common ones."""
+    names = [one, other, *(name for name in COMMON for _ in range(20))]
+    rows = [{"record_id": f"{at:03}", column: name} for at, name in enumerate(names)]
+    features = build_features(pl.DataFrame(rows), RULES)
+    features = with_shares(features, term_frequencies(features))
+    pair = pl.DataFrame({"rid_l": np.array([0]), "rid_r": np.array([1])})
+    with engine(RULES.engine.single) as con:
+        found = patterns(con, features, (compared,), pair)
+    return compared.levels[int(found.levels[0, 0])].label
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Rosa", "Rpsa"), ("Vi", "iV"), ("Vu", "Ju"), ("Nam", "Nm"), ("Marisol", "Marizol"),
+     ("直子", "香子"), ("直子", "子直"), ("聡太郎", "聡郎"), ("聡太郎", "聡陽郎"), ("민준", "민솔")],
+)  # fmt: skip
+def test_what_an_error_makes_of_a_name_is_told_by_that_nobody_bears_it(one: str, other: str) -> None:
+    """In names of any length, letters and signs alike."""
+    assert level_of_names(one, other) == level_of_names(other, one) == "misspelled"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Vi", "Vu"), ("Nam", "Namira"), ("Rosa", "R"), ("Vu", "V"), ("Marisol", "Mirasoul"), ("Tova", "Tiva"),
+     ("直子", "香美"), ("聡太郎", "一也")],
+)  # fmt: skip
+def test_two_names_that_are_borne_and_initials_are_no_misspellings(one: str, other: str) -> None:
+    assert level_of_names(one, other) != "misspelled"
+
+
+def test_surnames_are_misspelled_likewise() -> None:
+    assert level_of_names("Vu", "uV", "last_name", FAMILY) == "misspelled"
+    assert level_of_names("Vu", "Vi", "last_name", FAMILY) != "misspelled"

@@ -4,10 +4,11 @@ import polars as pl
 import pytest
 
 from customer360.models.identity import IdentityRules
-from customer360.models.identity.evidence.features import build_features
+from customer360.models.identity.evidence.features import Features, build_features
 from customer360.models.identity.rules import Training
+from customer360.models.identity.weighing.frequencies import comparisons_of, term_frequencies, with_shares
 from customer360.models.identity.weighing.gate import gate
-from customer360.models.identity.weighing.model import _named, comparisons_of, default_settings, term_frequencies, train
+from customer360.models.identity.weighing.model import _named, default_settings, train
 
 RULES = IdentityRules()
 RECORDS = pl.DataFrame(
@@ -64,7 +65,7 @@ def test_unobserved_levels_are_replaced_and_named(start):
     del trained["comparisons"][0]["comparison_levels"][3]["u_probability"]
     trained["comparisons"][1]["comparison_levels"][2]["m_probability"] = "level not observed in training dataset"
     _, replaced = gate(settings, trained, comparisons_of(features), RULES)
-    assert set(replaced) == {"given_name / nickname / u", "family_name / close / m"}
+    assert set(replaced) == {"given_name / nickname / u", "family_name / misspelled / m"}
 
 
 def test_a_stated_share_among_strangers_holds_no_matches_to_be_cleared_of(start):
@@ -83,9 +84,9 @@ def test_a_stated_share_among_strangers_holds_no_matches_to_be_cleared_of(start)
 def test_untouched_values_count_as_not_observed(start):
     features, settings = start
     trained = shifted(settings)
-    trained["comparisons"][0]["comparison_levels"][5]["m_probability"] = settings["comparisons"][0][
+    trained["comparisons"][0]["comparison_levels"][6]["m_probability"] = settings["comparisons"][0][
         "comparison_levels"
-    ][5]["m_probability"]
+    ][6]["m_probability"]
     _, replaced = gate(settings, trained, comparisons_of(features), RULES)
     assert set(replaced) == {"given_name / initial / m"}
 
@@ -134,6 +135,11 @@ def test_chance_of_equality_is_among_records_of_which_the_comparison_says_anythi
     assert u(some) == pytest.approx(u(rows.with_columns(address_line_1=streets)) / 4, rel=0.05)
 
 
+def features_of(rows: list[dict[str, str]]) -> Features:
+    features = build_features(pl.DataFrame(rows), RULES)
+    return with_shares(features, term_frequencies(features))
+
+
 def test_one_person_with_many_records_does_not_outvote_the_homes():
     """A till's or a test account's hundred records are five thousand pairs of one name, and say nothing of homes."""
     couples = [
@@ -146,5 +152,24 @@ def test_one_person_with_many_records_does_not_outvote_the_homes():
         {"record_id": f"r{at}", "zip_code": "02139", "city": "Springfield"} | row
         for at, row in enumerate([*couples, *couples, *till])
     ]
-    one_name, two_names = _named(build_features(pl.DataFrame(rows), RULES), RULES)
+    one_name, two_names = _named(features_of(rows), RULES)
     assert two_names > one_name > 0
+
+
+def test_strangers_of_one_postal_code_say_nothing_of_homes_where_streets_do():
+    cities = [
+        {"first_name": name, "last_name": f"Fam{n}", "address_line_1": f"{n} {street} Street"}
+        for n in range(40)
+        for name, street in (("Ann", "Oak"), ("Robert", "Elm"))
+    ]
+    twice = [{"first_name": "Zoe", "last_name": f"Own{n}", "address_line_1": f"{n} Fir Road"} for n in range(9)] * 2
+    rows = [{"record_id": f"r{at}", "zip_code": "02139"} | row for at, row in enumerate([*cities, *twice])]
+    assert _named(features_of(rows), RULES) == (9.0, 0.0)
+
+
+def test_a_handful_of_streets_does_not_outvote_the_postal_codes():
+    """Where streets are mostly missing, what four pairs of them say is no more than chance."""
+    families = [{"first_name": name, "last_name": f"Fam{n}"} for n in range(40) for name in ("Ann", "Robert")]
+    twice = [{"first_name": "Zoe", "last_name": f"Own{n}", "address_line_1": f"{n} Fir Road"} for n in range(4)] * 2
+    rows = [{"record_id": f"r{at}", "zip_code": "02139"} | row for at, row in enumerate([*families, *twice])]
+    assert _named(features_of(rows), RULES) == (4.0, 40.0)

@@ -13,7 +13,8 @@ from customer360.models.identity.evidence.mapping import PeopleMapping, people_r
 from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.weighing import model
 from customer360.models.identity.weighing.estimate import Patterns
-from customer360.models.identity.weighing.model import comparisons_of, default_settings, term_frequencies
+from customer360.models.identity.weighing.frequencies import comparisons_of, term_frequencies
+from customer360.models.identity.weighing.model import default_settings
 from customer360.models.identity.weighing.witnesses import Seen, recaptured, witnesses
 
 RULES = IdentityRules()

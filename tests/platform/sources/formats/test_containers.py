@@ -8,9 +8,12 @@ import gzip
 import io
 import json
 import lzma
+import subprocess
+import sys
 import tempfile
 import zipfile
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -19,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from customer360.platform.errors import TransientError
-from customer360.platform.sources.formats import pieces, read
+from customer360.platform.sources.formats import excel, pieces, read
 from customer360.platform.sources.formats.options import Format, Options
 from customer360.platform.sources.formats.records import POSITION, Records, together
 
@@ -115,6 +118,156 @@ def test_sheets_are_named_or_numbered() -> None:
 def test_a_damaged_workbook_is_one_dead_letter(cut: int) -> None:
     found = read(workbook(S=[["a"], ["x"]])[:cut], "excel")
     assert (found.frame.height, found.dead.height) == (0, 1)
+
+
+def with_cell(data: bytes, cell: str, row: str = "<row>") -> bytes:
+    """A workbook with one more cell, somewhere."""
+    with zipfile.ZipFile(io.BytesIO(data)) as parts:
+        files = {name: parts.read(name) for name in parts.namelist()}
+    more = f'{row}<c r="{cell}" t="inlineStr"><is><t>9</t></is></c></row></sheetData>'
+    files["xl/worksheets/s0.xml"] = files["xl/worksheets/s0.xml"].replace(b"</sheetData>", more.encode())
+    return archive(**files)
+
+
+@pytest.mark.parametrize("row", ["<row>", '<row r="1048576">', '<row spans="1:3" r="1048576">'])
+def test_a_cell_in_the_far_corner_does_not_take_all_memory(row: str) -> None:
+    """The parser would make room for 17 thousand million cells, and end the process."""
+    data = workbook(S=[["a", "b"], ["x", "y"]])
+    found = read(with_cell(data, "XFD1048576", row), "excel")
+    (reason,) = found.dead["reason"]
+    assert (found.frame.height, "column 16,384" in reason, "export the list as CSV" in reason) == (0, True, True)
+    assert read(with_cell(data, "C9", '<row r="9">'), "excel").frame.height == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "<row r='1048576'><c r='XFD1048576'><v>9</v></c></row>",
+        '<row><c r = "xfd1048576"><f>A1</f><v>9</v></c></row>',
+        '<x:row xmlns:x="u" r="9"><x:c r="XFD1048576"><!-- --><v>9</v></x:c></x:row>',
+        '<row r="1"><c r="XFD1"><v>9</v></c></row><row><c r="A1048576"><v>9</v></c></row>',
+        '<row r="900000000"><c><v>9</v></c></row>',
+        '<row><c r="AB0009000000"><v>9</v></c></row>',
+    ],
+)
+@pytest.mark.parametrize("place", ["xl/worksheets/s0.xml", "xl/odd.bin"])
+def test_a_far_cell_is_seen_however_it_is_written(row: str, place: str) -> None:
+    data = edited(workbook(S=[["a", "b"], ["x", "y"]]), f"{row}</sheetData>", place)
+    assert "export the list as CSV" in read(data, "excel").dead["reason"][0]
+
+
+@pytest.mark.parametrize("cell", ['<c r="XFD1048576" s="1"/>', "<c r='XFD1048576' s='1'></c>"])
+def test_an_empty_cell_far_out_makes_no_sheet_larger(cell: str) -> None:
+    """As where a whole column was formatted."""
+    row = f'<row r="1048576">{cell}</row><row r="1048577"/></sheetData>'
+    assert read(edited(workbook(S=[["a", "b"], ["x", "y"]]), row), "excel").frame.height == 1
+
+
+def edited(data: bytes, end: str, place: str = "xl/worksheets/s0.xml") -> bytes:
+    """A workbook whose sheet ends so, and lies elsewhere."""
+    with zipfile.ZipFile(io.BytesIO(data)) as parts:
+        files = {name: parts.read(name) for name in parts.namelist()}
+    files[place] = files.pop("xl/worksheets/s0.xml").replace(b"</sheetData>", end.encode())
+    links = "xl/_rels/workbook.xml.rels"
+    files[links] = files[links].replace(b"worksheets/s0.xml", place.removeprefix("xl/").encode())
+    return archive(**files)
+
+
+ODS = (
+    '<?xml version="1.0"?><office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
+    'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
+    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:spreadsheet>'
+    '<table:table table:name="S">%s</table:table></office:spreadsheet></office:body></office:document-content>'
+)
+
+
+def ods(*lines: tuple[list[tuple[str, int]], int]) -> bytes:
+    """A sheet of OpenDocument: rows of (text, how often it stands side by side), and how often each row stands."""
+    cells = '<table:table-cell office:value-type="string" table:number-columns-repeated="%d"><text:p>%s</text:p></table:table-cell>'  # noqa: E501
+    body = "".join(
+        f'<table:table-row table:number-rows-repeated="{often}">'
+        + "".join(cells % (n, text) for text, n in row).replace('office:value-type="string"><text:p></text:p>', ">")
+        + "</table:table-row>"
+        for row, often in lines
+    )
+    manifest = '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
+    return archive(
+        **{
+            "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+            "META-INF/manifest.xml": manifest.encode(),
+            "content.xml": (ODS % body).encode(),
+        }
+    )
+
+
+HEAD = [("a", 1), ("b", 1)], 1
+
+
+def test_cells_that_are_repeated_are_rows() -> None:
+    found = read(ods(HEAD, ([("x", 2)], 3)), "auto")
+    assert rows(found) == [{"a": "x", "b": "x"}] * 3
+
+
+@pytest.mark.slow
+def test_cells_that_are_repeated_do_not_take_all_memory() -> None:
+    """Less than a kilobyte, of which the parser would make some thousand million cells, and end the process."""
+    data = ods(HEAD, ([("z", 90)], 1_000_000))
+    assert len(data) < 1024
+    found = read(data, "excel")
+    assert (found.frame.height, "of memory; export" in found.dead["reason"][0]) == (0, True)
+
+
+def numbered_texts(text: str, cells: int) -> bytes:
+    """A workbook of as many cells that refer to one text."""
+    data = workbook(S=[["a"]])
+    with zipfile.ZipFile(io.BytesIO(data)) as parts:
+        files = {name: parts.read(name) for name in parts.namelist()}
+    links, sheet = "xl/_rels/workbook.xml.rels", "xl/worksheets/s0.xml"
+    files[sheet] = files[sheet].replace(b"</sheetData>", b'<row><c t="s"><v>0</v></c></row>' * cells + b"</sheetData>")
+    link = b'<Relationship Id="t" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings" Target="sharedStrings.xml"/>'  # noqa: E501
+    files[links] = files[links].replace(b"</Relationships>", link + b"</Relationships>")
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    files["xl/sharedStrings.xml"] = f'<sst xmlns="{main}"><si><t>{text}</t></si ></sst>'.encode()
+    return archive(**files)
+
+
+@pytest.mark.parametrize(
+    ("letters", "is_asked", "fits"), [(5, False, True), (32_767, True, True), (32_767, True, False)]
+)
+def test_a_long_text_of_many_cells_is_tried_apart(
+    letters: int, is_asked: bool, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of cells that refer to the longest text are gigabytes of a file of a few kilobytes."""
+    asked: list[int] = []
+    monkeypatch.setattr(excel, "MOST_BYTES", 1 << 21)
+    monkeypatch.setattr(excel.trial, "fits", lambda data, most: asked.append(most) or fits)
+    found = read(numbered_texts("x" * letters, 100), "excel")
+    assert found.frame.height == (100 if fits else 0)
+    assert bool(asked) is is_asked
+    assert fits or "of memory; export" in found.dead["reason"][0]
+
+
+def test_a_chart_on_a_tab_of_its_own_is_no_list() -> None:
+    with zipfile.ZipFile(io.BytesIO(workbook(Chart=[], Orders=[["a"], [1]]))) as made:
+        files = {name.replace("worksheets/s0", "chartsheets/s0"): made.read(name) for name in made.namelist()}
+    links, chart = "xl/_rels/workbook.xml.rels", "xl/chartsheets/s0.xml"
+    files[links] = files[links].replace(b'worksheet" Target="worksheets/s0', b'chartsheet" Target="chartsheets/s0')
+    files[chart] = files[chart].replace(b"worksheet", b"chartsheet").replace(b"<sheetData></sheetData>", b"<drawing/>")
+    data = archive(**files)
+    assert rows(read(data, "excel")) == [{"a": 1}]
+    assert excel._lists(excel.CalamineWorkbook.from_filelike(io.BytesIO(data))) == excel.sheets(data) == ["Orders"]
+
+
+@pytest.mark.parametrize("said", [OSError("failed to fill whole buffer"), ValueError("no date"), EOFError()])
+def test_what_the_parser_does_not_read_is_not_taken_for_too_large(said: Exception, tmp_path: Path) -> None:
+    """The process that tries a workbook ends well with whatever the parser says, as the reader says it, too."""
+    package = tmp_path / "python_calamine"
+    package.mkdir()
+    body = f"class CalamineWorkbook:\n    def from_filelike(data):\n        raise {said!r}\n"
+    (package / "__init__.py").write_text(body)
+    code = excel.trial._OPEN.replace("import io", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import io", 1)
+    command = [sys.executable, "-I", "-c", code, str(4 << 30), "60"]
+    assert subprocess.run(command, input=b"", check=False, capture_output=True).returncode == 0
 
 
 def test_a_workbook_with_a_password_says_so() -> None:

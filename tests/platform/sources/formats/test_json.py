@@ -120,6 +120,19 @@ def test_json_halves_of_surrogate_pairs_are_replaced_and_pairs_kept() -> None:
     assert rows(found) == [{"a": "x\ufffdbc"}, {"a": "\U0001f600"}]
 
 
+def test_json_half_of_a_pair_in_a_key_of_another_encoding_breaks_no_line_beside_it() -> None:
+    other = r'{"\ud83dk": "x", "a": "1"}'.encode("utf-16-le")  # no line end stands in it
+    lines = 400 * b'{"a":"1"}\n'  # so that the file is taken neither for one of that encoding nor for no text
+    found = read(lines + other + b'\n{"a":{"b":2}}\n{"a":[1]}\n{"a": }\n', "json")
+    assert found.frame.height + found.dead.height == 404 and found.dead.height <= 2
+
+
+def test_json_what_is_no_text_says_so_in_a_line() -> None:
+    found = read(b'{"a":"1"}\n' + bytes(range(9)) * 30, "json")
+    assert found.frame.height == 0 and found.dead.height == 1
+    assert "Error" not in found.dead["reason"].item()
+
+
 def test_json_nested_text_keeps_its_escapes() -> None:
     values = [['Rock "n" Roll', "C:\\temp"], {"q": 'say "hi"', "n": [1, "\n"]}, 'plain "text" [x]']
     found = read("\n".join(json.dumps({"a": v, "n": i}) for i, v in enumerate(values)).encode(), "json")

@@ -160,7 +160,7 @@ def test_the_command_that_erases_takes_decisions(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(jobs, "identity_rules", lambda settings: None)
     monkeypatch.setattr(jobs, "current_person", lambda settings, person: person)
     monkeypatch.setattr(jobs.privacy, "unfinished_erasures", lambda lake: {"p_ann_77": who})
-    monkeypatch.setattr(jobs, "delete_person", lambda *_: None)
+    monkeypatch.setattr(jobs, "hide_person", lambda *_: None)
     monkeypatch.setattr(jobs, "delete_indexes", enough)
     journal = Journal(tmp_path / "state")
     made = [decision("p_ann_77"), decision("p_old_77"), decision(None, "d_ann_77"), decision("p_bob_77")]

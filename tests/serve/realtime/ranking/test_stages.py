@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from customer360.serve.publication.vectors import Vectors
 from customer360.serve.realtime.ranking import filter as filtering
 from customer360.serve.realtime.ranking import rank, rerank, retrieve
 from customer360.serve.realtime.ranking.asking import Asked, Context
@@ -42,7 +43,7 @@ def laid(catalogue: Catalogue, asked: Asked = ASKED, rules: MerchandisingRules |
 
 
 def ordered(slate: Slate, ranking: Ranking = PLAIN, asked: Asked = ASKED) -> str:
-    order = rerank.order(slate, rank.scores(slate, ranking), filtering.dropped(slate), ranking, asked)
+    order = rerank.order(slate, rank.scores(slate, ranking), ranking, asked)
     return "".join(slate.products[c] for c in order)
 
 
@@ -180,3 +181,47 @@ def test_the_best_of_many_are_those_of_a_full_sort() -> None:
     for count, k in ((10, 20), (64 * 50 + 13, 7), (20_000, 60)):
         score = draw.integers(0, 500, count).astype(np.float32)  # many are equal
         assert retrieve.top(score, k).tolist() == np.lexsort((np.arange(count), -score))[:k].tolist()
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.3])
+@pytest.mark.parametrize("most", [None, 2])
+def test_pages_end_where_a_whole_order_is_cut(
+    monkeypatch: pytest.MonkeyPatch, diversity: float, most: int | None
+) -> None:
+    names = [f"P{i:03}" for i in range(90)]
+    rows = [(name, product(("Toys", "Wine", None)[i % 7 % 3], "1.00")) for i, name in enumerate(names)]
+    found = retrieve.slate({"model": Listed(names)}, Catalogue.of(rows, AS_OF), ASKED, {}, np.ones(91, dtype=np.bool_))
+    ranking = PLAIN.model_copy(update={"diversity": diversity, "most_per_category": most})
+    orders = []
+    for deepest in (1000, 30):
+        monkeypatch.setattr(rerank, "DEEPEST", deepest)
+        orders.append(rerank.order(found, rank.scores(found, ranking), ranking, ASKED))
+    assert len(orders[1]) == 30
+    assert orders[1] == orders[0][:30]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.5, 1.0])
+def test_the_nearest_are_those_that_are_allowed_whatever_their_share(share: float) -> None:
+    draw = np.random.default_rng(3)
+    names = [f"P{i:04}" for i in range(3000)]
+    items, hidden = (draw.normal(size=(3000, 8)).astype(np.float32) for _ in range(2))
+    vectors = Vectors("two_tower", "1", names, np.zeros(3000, dtype=np.float32), items, hidden, 30.0)
+    nearest = retrieve.Nearest.of(vectors, Catalogue.of([(n, product(None, None)) for n in names], AS_OF))
+    query = draw.normal(size=8).astype(np.float32)
+    allowed = np.append(draw.random(3000) < share, True)
+    score = np.einsum("ij,j->i", items, query)
+    whole = [names[at] for at in np.argsort(-score, kind="stable") if allowed[at]][:40]
+    assert nearest.search(query, allowed, 40).products == whole
+
+
+def test_a_sort_mixes_as_always_taking_the_best_of_those_left(catalogue: Catalogue) -> None:
+    """Of any scores, ties and categories: as the greedy way, which pages of a full category need."""
+    draw = np.random.default_rng(5)
+    for count in (0, 1, 7, 60):
+        for diversity in (0.0, 0.2, 0.9):
+            value = np.round(draw.random(count) * draw.integers(0, 2, count), 2)
+            category = tuple(np.array(["Toys", "Wine", None], dtype=object)[draw.integers(0, 3, count)].tolist())
+            slate = Slate(tuple(f"p{n}" for n in range(count)), category, {}, {})
+            kept = np.lexsort((np.arange(count), -value))
+            mixed = rerank._mixed(kept, slate, value, diversity).tolist()
+            assert mixed == rerank._paged(kept.tolist(), slate, value.tolist(), diversity, 10**6, 10**6, count)

@@ -1,0 +1,1 @@
+"""The assortment: what sells and what does not, what prices were, which products replace or lead to others."""

@@ -1,0 +1,221 @@
+"""Funnels of the rule file: how many people reach each step, and where more are lost than before or elsewhere."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.funnels import UNIT, attempts, is_followed
+from customer360.pipelines.inference.proportions import newcombe, wilson
+from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
+from customer360.pipelines.rules.journey import Funnel, JourneyRules
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
+
+ALL = "ALL"
+TOUCHES: dict[str, tuple[str, ...]] = {
+    "silver.touchpoints": (
+        "subject_id", "person_id", "sequence_number", "occurred_at", "kind", "action", "channel", "device_type",
+        "is_active",
+    )
+}  # fmt: skip
+CELL = ["funnel", "period", "period_start", "segment_by", "segment"]
+
+
+class FunnelSteps(Table, table="gold.funnel_steps", partition_by=("as_of",), sort_by=(*CELL, "step_number")):
+    """One row per funnel, period, segment, step and as_of date: the people who reached the step.
+
+    A person counts once a period and segment, with the attempt that got furthest of all that began in the period, on
+    whichever of its days; a step counts wherever the window of days ends, and over any channel that the step allows.
+    People are subjects: known persons, and accounts and visitors of nobody known; receipts of guests are no people.
+    """
+
+    as_of = Date(primary_key=True)
+    funnel = String(primary_key=True)
+    period = OneOf(
+        "MONTH", "WHOLE", primary_key=True,
+        description="WHOLE: all months together whose windows are over; each person once, so that its rates are of ever"
+        " having got so far, and grow with the months",
+    )  # fmt: skip
+    period_start = Date(primary_key=True, description="First day of the (first) calendar month")
+    segment_by = String(primary_key=True, description="ALL, or the column of the first step that segment is of")
+    segment = String(primary_key=True)
+    step_number = Integer(primary_key=True, min=1)
+    step = String(description="In a funnel of any order the first, second, … step of any name")
+    is_complete = Boolean(description="Every window that began in the period is over at as_of")
+    entered_count = Integer(description="People at the first step")
+    previous_count = Integer(description="People at the step before; at the first step itself")
+    reached_count = Integer()
+    step_rate = Float(description="reached_count / previous_count")
+    step_rate_low = Float()
+    step_rate_high = Float()
+    total_rate = Float(description="reached_count / entered_count")
+    total_rate_low = Float()
+    total_rate_high = Float()
+    median_hours = Float(nullable=True, description="From the step before, of those who reached it")
+
+
+@builds(FunnelSteps, rules="journey", reads=TOUCHES)
+def funnel_steps(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
+    """Months of the rule file's history, the running one included."""
+    this = pl.lit(as_of.replace(day=1))
+    now = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
+    columns = list(FunnelSteps.columns())
+    past = silver_touchpoints.filter(pl.col("occurred_at") < now, is_followed())
+    tables = [FunnelSteps.create_empty().lazy()]
+    for name, funnel in params.funnels.items():
+        found = attempts(past, funnel).filter(
+            pl.col("started_at").dt.date() >= this.dt.offset_by(f"-{params.history_months}mo")
+        )
+        tables.append(_counted(found, funnel, as_of, params).with_columns(funnel=pl.lit(name)).select(columns))
+    return pl.concat(tables, how="vertical_relaxed")
+
+
+def _counted(found: pl.LazyFrame, funnel: Funnel, as_of: date, params: JourneyRules) -> pl.LazyFrame:
+    begun = found.with_columns(period_start=pl.col("started_at").dt.date().dt.truncate("1mo"))
+    # The best of a coarse cell is the best of its fine ones. In one plan with what follows the optimizer takes seconds.
+    begun = _best(begun, ["period_start", *funnel.by]).collect().lazy()
+    by = [(ALL, pl.lit(ALL)), *((column, pl.col(column).fill_null("UNKNOWN")) for column in funnel.by)]
+    months = pl.concat(
+        _best(begun.with_columns(segment_by=pl.lit(name), segment=value), ["period_start", "segment_by", "segment"])
+        for name, value in by
+    )
+    over = pl.col("period_start").dt.offset_by("1mo") + pl.duration(days=funnel.within_days) <= as_of
+    months = months.with_columns(period=pl.lit("MONTH"), is_complete=over).collect().lazy()
+    first = pl.col("period_start").filter("is_complete").min()
+    whole = _best(months.filter("is_complete").with_columns(since=first), ["since", "segment_by", "segment"]).select(
+        "segment_by", "segment", "depth", "reached_at", period=pl.lit("WHOLE"), period_start="since", is_complete=True
+    )
+    together = pl.concat([months.select(whole.collect_schema().names()), whole])
+    return _rates(together, funnel, params).with_columns(as_of=pl.lit(as_of))
+
+
+def _best(rows: pl.LazyFrame, cell: list[str]) -> pl.LazyFrame:
+    """The attempt of each person and cell that got furthest, the earliest of equals."""
+    ordered = rows.sort("depth", "started_at", descending=[True, False])
+    return ordered.unique([UNIT, *cell], keep="first", maintain_order=True)
+
+
+def _rates(rows: pl.LazyFrame, funnel: Funnel, params: JourneyRules) -> pl.LazyFrame:
+    cell, steps = [c for c in CELL if c != "funnel"], range(len(funnel.steps))
+    at = [pl.col("reached_at").list.get(n) for n in steps]
+    hours = {f"hours_{n}": ((at[n] - at[n - 1]).dt.total_seconds() / 3600).median() for n in steps if n}
+    counts = {f"reached_{n}": (pl.col("depth") > n).sum().cast(pl.Int64) for n in steps}
+    folded = rows.group_by(*cell, "is_complete").agg(**counts, **hours)
+    parts = [
+        folded.select(
+            *cell, "is_complete",
+            step_number=pl.lit(n + 1, pl.Int64),
+            step=pl.lit(step.name),
+            entered_count="reached_0",
+            previous_count=f"reached_{max(n - 1, 0)}",
+            reached_count=f"reached_{n}",
+            median_hours=pl.col(f"hours_{n}") if n else pl.lit(None, pl.Float64),
+        ).filter(pl.col("previous_count") > 0)
+        for n, step in enumerate(funnel.steps)
+    ]  # fmt: skip
+    reached, previous, entered = (pl.col(f"{name}_count") for name in ("reached", "previous", "entered"))
+    (low, high), (total_low, total_high) = (wilson(reached, of, params.confidence) for of in (previous, entered))
+    return pl.concat(parts).with_columns(
+        step_rate=reached / previous, step_rate_low=low, step_rate_high=high,
+        total_rate=reached / entered, total_rate_low=total_low, total_rate_high=total_high,
+    )  # fmt: skip
+
+
+class FunnelBottlenecks(
+    Table,
+    table="gold.funnel_bottlenecks",
+    partition_by=("as_of",),
+    sort_by=("funnel", "segment_by", "segment", "step_number"),
+):
+    """One row per funnel, segment, step, what it is compared with, and as_of date: whether more people are lost before
+    the step in the latest complete month than in the complete months before it (PAST), or than in the other segments of
+    the month (OTHERS).
+
+    Fisher's exact test, one-sided, of every row that has enough people on both sides; false discoveries among all of
+    them are held at the rule file's rate (Benjamini and Hochberg, 1995).
+    """
+
+    as_of = Date(primary_key=True)
+    funnel = String(primary_key=True)
+    segment_by = String(primary_key=True)
+    segment = String(primary_key=True)
+    step_number = Integer(primary_key=True, min=2)
+    compared_with = OneOf("PAST", "OTHERS", primary_key=True)
+    step = String()
+    month = Date(description="First day of the month that is judged")
+    status = OneOf("BOTTLENECK", NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE)
+    rank = Integer(nullable=True, description="1: the bottleneck that costs most people")
+    previous_count = Integer(description="People at the step before, in the month")
+    reached_count = Integer()
+    step_rate = Float()
+    other_previous_count = Integer(description="The same of what it is compared with")
+    other_reached_count = Integer()
+    other_rate = Float(nullable=True)
+    rate_change = Float(nullable=True, description="step_rate - other_rate")
+    rate_change_low = Float(nullable=True)
+    rate_change_high = Float(nullable=True)
+    adjusted_p = Float(nullable=True, description="Smallest false discovery rate at which it counts; null: not tested")
+    lost_count = Float(description="People who would have gone on at the other rate; 0 where none are lost")
+
+
+@builds(FunnelBottlenecks, rules="journey")
+def funnel_bottlenecks(gold_funnel_steps: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
+    """Every step of every segment of the latest complete month."""
+    done = gold_funnel_steps.filter(pl.col("period") == "MONTH", "is_complete").with_columns(
+        month=pl.col("period_start").max().over("funnel")
+    )
+    key = ["funnel", "segment_by", "segment", "step_number"]
+    counts = {f"other_{c}": pl.col(c).sum() for c in ("previous_count", "reached_count")}
+    now = done.filter(pl.col("period_start") == pl.col("month"), pl.col("step_number") > 1).select(
+        *key, "step", "month", "previous_count", "reached_count", "step_rate"
+    )
+    past = done.filter(pl.col("period_start") < pl.col("month")).group_by(key).agg(**counts)
+    all_of = now.group_by("funnel", "segment_by", "step_number").agg(**counts)
+    others = now.join(all_of, on=["funnel", "segment_by", "step_number"]).filter(pl.col("segment_by") != ALL)
+    others = others.with_columns(
+        (pl.col(f"other_{c}") - pl.col(c)).alias(f"other_{c}") for c in ("previous_count", "reached_count")
+    )
+    both = pl.concat(
+        [
+            now.join(past, on=key, how="left").with_columns(compared_with=pl.lit("PAST")),
+            others.with_columns(compared_with=pl.lit("OTHERS")),
+        ],
+        how="diagonal",
+    ).with_columns(pl.col(counts).fill_null(0))
+    return _judged(both.sort(*key, "compared_with").collect(), as_of, params)
+
+
+def _judged(rows: pl.DataFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
+    from scipy.stats import false_discovery_control, hypergeom
+
+    reached, previous = pl.col("reached_count"), pl.col("previous_count")
+    other_reached, other_previous = pl.col("other_reached_count"), pl.col("other_previous_count")
+    enough = (previous >= params.least_entries) & (other_previous >= params.least_entries)
+    tested = rows.with_row_index("row").filter(enough)
+    hits, count, other_hits, other_count = (
+        tested[c].to_numpy() for c in ("reached_count", "previous_count", "other_reached_count", "other_previous_count")
+    )
+    p_values = hypergeom.cdf(hits, count + other_count, hits + other_hits, count)
+    adjusted = false_discovery_control(p_values.clip(0, 1)) if len(p_values) else p_values
+    verdicts = tested.select("row").with_columns(adjusted_p=pl.Series(adjusted, dtype=pl.Float64))
+    low, high = newcombe(reached, previous, other_reached, other_previous, params.confidence)
+    other_rate = pl.when(other_previous > 0).then(other_reached / other_previous)
+    told = (
+        rows.lazy().with_row_index("row").join(verdicts.lazy(), on="row", how="left")
+        .with_columns(other_rate=other_rate, rate_change=pl.col("step_rate") - other_rate,
+                      rate_change_low=low, rate_change_high=high)
+    )  # fmt: skip
+    found = (pl.col("adjusted_p") <= params.false_discovery_rate) & (pl.col("rate_change") <= -params.smallest_drop)
+    lost = (-pl.col("rate_change") * previous).clip(0).fill_null(0.0)
+    ranked = told.with_columns(
+        as_of=pl.lit(as_of),
+        lost_count=lost,
+        status=pl.when(pl.col("adjusted_p").is_null()).then(pl.lit(NOT_ENOUGH_EVIDENCE))
+        .when(found).then(pl.lit("BOTTLENECK")).otherwise(pl.lit(NO_DIFFERENCE_SHOWN)),
+    )  # fmt: skip
+    order = pl.col("lost_count").rank("ordinal", descending=True).over("status").cast(pl.Int64)
+    return ranked.with_columns(rank=pl.when(pl.col("status") == "BOTTLENECK").then(order)).select(
+        list(FunnelBottlenecks.columns())
+    )

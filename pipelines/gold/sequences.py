@@ -1,0 +1,114 @@
+"""What people do after what: first-order transitions between events of a visit, and how visits begin."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+from scipy.special import ndtri
+
+from customer360.pipelines.rules import StandardizationRules
+from customer360.pipelines.sessions import VISIT, automated, with_sessions
+from customer360.platform.graph import builds
+from customer360.platform.tables import Float, Integer, String, Table
+
+WINDOW_DAYS = 90
+START, EXIT = "START", "EXIT"
+PATH_STEPS, LEAST_SESSIONS, PATHS = 4, 20, 200  # of a path; that begin with it, to be told; kept, the most frequent
+EVENTS = ("event_id", "subject_id", "occurred_at", "event_type", "tracker_session_id", "page_url", "set_apart")
+CONFIDENCE = 0.95
+
+
+class EventTransitions(Table, table="gold.event_transitions", sort_by=("from_type", "to_type")):
+    """One row per type of event and type that came next in the same visit, of the 90 days before as_of."""
+
+    from_type = String(primary_key=True, description=f"{START}: the visit began with it")
+    to_type = String(primary_key=True, description=f"{EXIT}: the visit ended after it")
+    transition_count = Integer()
+    from_count = Integer(description="Transitions from the type, to whatever")
+    session_count = Integer(description="Different visits with the transition")
+    probability = Float(min=0, max=1, description="transition_count / from_count")
+    probability_low = Float(
+        min=0, max=1, description="Wilson's (1927) interval, 95 %, of steps that depend on the last alone"
+    )
+    probability_high = Float(min=0, max=1)
+
+
+@builds(EventTransitions, rules="standardization", reads={"silver.events": EVENTS})
+def event_transitions(silver_events: pl.LazyFrame, as_of: date, params: StandardizationRules) -> pl.LazyFrame:
+    """Visits of humans that lie in the window as a whole or in part; repeats of one type are transitions, too."""
+    keyed = _steps(silver_events, as_of, params)
+    kind = pl.col("event_type")
+    steps = keyed.select(
+        *VISIT,
+        from_type=kind.shift().over(VISIT).fill_null(START),
+        to_type=kind,
+        is_last=kind.shift(-1).over(VISIT).is_null(),
+    )
+    ends = steps.filter("is_last").select(*VISIT, from_type="to_type", to_type=pl.lit(EXIT))
+    counted = (
+        pl.concat([steps.drop("is_last"), ends])
+        .group_by("from_type", "to_type")
+        .agg(
+            transition_count=pl.len().cast(pl.Int64),
+            session_count=pl.struct(VISIT).n_unique().cast(pl.Int64),
+        )
+        .with_columns(from_count=pl.col("transition_count").sum().over("from_type"))
+    )
+    return _with_rate(counted, "transition_count", "from_count", "probability")
+
+
+class EventPaths(Table, table="gold.event_paths", sort_by=("rank",)):
+    """One row per frequent beginning of a visit, of the 90 days before as_of: its first four events of changing type,
+    and how often a visit that begins so ends in a purchase."""
+
+    rank = Integer(primary_key=True, min=1)
+    path = String(description=f"Types in their order, repeats told once, ended by {EXIT} where the visit ended before")
+    session_count = Integer(description=f"Visits that began so, {LEAST_SESSIONS} at least")
+    share = Float(min=0, max=1, description="Of all visits of the window")
+    converted_session_count = Integer(description="Of these visits, with a purchase at any step")
+    conversion_rate = Float(min=0, max=1)
+    conversion_rate_low = Float(min=0, max=1, description="Wilson's interval, 95 %")
+    conversion_rate_high = Float(min=0, max=1)
+
+
+@builds(EventPaths, rules="standardization", reads={"silver.events": EVENTS})
+def event_paths(silver_events: pl.LazyFrame, as_of: date, params: StandardizationRules) -> pl.LazyFrame:
+    """The most frequent beginnings; rare ones are left out, as they name people."""
+    kind = pl.col("event_type")
+    changes = kind.filter((kind != kind.shift()).fill_null(True))
+    visits = (
+        _steps(silver_events, as_of, params)
+        .group_by(VISIT, maintain_order=True)
+        .agg(steps=changes, converts=(kind == "PURCHASE").any())
+    )
+    whole = pl.concat_list("steps", pl.lit(EXIT)).list.head(PATH_STEPS)
+    counted = (
+        visits.group_by(path=whole.list.join(" > "))
+        .agg(session_count=pl.len().cast(pl.Int64), converted_session_count=pl.col("converts").sum().cast(pl.Int64))
+        .with_columns(share=pl.col("session_count") / pl.col("session_count").sum())
+        .filter(pl.col("session_count") >= LEAST_SESSIONS)
+        .sort(["session_count", "path"], descending=[True, False])
+        .head(PATHS)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
+    )
+    return _with_rate(counted, "converted_session_count", "session_count", "conversion_rate")
+
+
+def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.LazyFrame:
+    """Events of the window with their visit, in order, without visits that no human makes."""
+    on = pl.col("occurred_at").dt.date()
+    recent = events.select(EVENTS).filter(on.is_between(as_of - timedelta(days=WINDOW_DAYS), as_of, closed="left"))
+    keyed = with_sessions(recent, rules.traffic).collect().lazy()
+    odd = automated(keyed, rules.traffic)
+    return keyed.select(*VISIT, "event_type", "occurred_at").join(odd, on=VISIT, how="anti", maintain_order="left")
+
+
+def _with_rate(rows: pl.LazyFrame, hits: str, count: str, name: str) -> pl.LazyFrame:
+    """A share with the ends of its score interval."""
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    n, share = pl.col(count), pl.col(hits) / pl.col(count)
+    centre, spread = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n**2)).sqrt()
+    low, high = ((end / (1 + z * z / n)).clip(0, 1) for end in (centre - spread, centre + spread))
+    ends = pl.min_horizontal(low, share), pl.max_horizontal(high, share)  # rounding may pass a share of 0 or 1
+    return rows.with_columns(share.alias(name), ends[0].alias(f"{name}_low"), ends[1].alias(f"{name}_high"))

@@ -1,0 +1,1 @@
+"""Estimates with intervals, differences and p-values that tables share."""

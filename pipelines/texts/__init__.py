@@ -1,0 +1,1 @@
+"""What texts say: of people about the shop, and of products."""

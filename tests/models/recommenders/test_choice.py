@@ -1,0 +1,114 @@
+"""What a way costs and gains: best sellers held back only as far as lists do not suffer."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import sparse
+
+from customer360.models.recommenders import choice, neighbours, own, popular
+from customer360.models.recommenders.candidates import Candidates
+from customer360.models.recommenders.choice import Way, Window
+from customer360.models.recommenders.log import Log
+from customer360.models.recommenders.scoring import Family, Scorer
+
+USERS, ITEMS = 30, 40
+
+
+def window(relevant: np.ndarray) -> tuple[Window, np.ndarray]:
+    """All items are candidates of every user; the first twenty sell best. `relevant` are marked items; the score knows
+    them, and likes what sells."""
+    user, item = (part.ravel() for part in np.indices((USERS, ITEMS)))
+    sells = np.where(item < 20, 1.0, -1.0).astype(np.float32)
+    parts = np.stack([sells, relevant[user, item].astype(np.float32)], axis=1)
+    found = Candidates(np.arange(USERS), user, item, parts, (choice.HELD_BACK, "taste"))
+    truth = sparse.csr_array(relevant.astype(np.float32))
+    log = Log.of(_events(), 10.0)
+    return Window(log, found, truth), sells * np.float32(0.55) + parts[:, 1] * np.float32(1.0)
+
+
+def _events() -> pl.DataFrame:
+    return pl.DataFrame({"user": ["u"], "item": ["i"], "day": [1.0], "kept": [True]})
+
+
+def test_best_sellers_are_held_back_where_they_are_in_the_way() -> None:
+    seldom = np.zeros((USERS, ITEMS), dtype=bool)
+    seldom[np.arange(USERS), 20 + np.arange(USERS) % 20] = True
+    judged, score = window(seldom)
+    lines: list[str] = []
+    share = choice.restraint([(judged, score)], lines.append)
+    assert share == max(choice.RESTRAINTS) and "best sellers held back" in lines[0]
+    before, after = choice._figures([(judged, score)], 0.0), choice._figures([(judged, score)], share)
+    assert sum(after) > sum(before)
+
+
+def test_best_sellers_stay_where_they_are_what_is_bought() -> None:
+    bought = np.zeros((USERS, ITEMS), dtype=bool)
+    bought[:, :20] = True
+    judged, _ = window(bought)
+    liked = judged.found.parts[:, 0] * np.float32(0.01) - (judged.found.item % 2).astype(np.float32) * np.float32(
+        0.0195
+    )
+    lines: list[str] = []
+    assert choice.restraint([(judged, liked)], lines.append) == 0.0 and lines == []
+
+
+@pytest.mark.parametrize("found", [0.01, 0.35])
+def test_what_may_be_lost_is_a_share_of_what_is_found(monkeypatch: pytest.MonkeyPatch, found: float) -> None:
+    """Where little is found, .002 would be a fifth of it."""
+    judged, score = window(np.ones((USERS, ITEMS), dtype=bool))
+    for lost, expected in ((0.005, 0.15), (0.05, 0.0)):
+        monkeypatch.setattr(choice, "_figures", lambda _, share, lost=lost: (found * (1 - lost * bool(share)), 0.1))
+        assert choice.restraint([(judged, score)], lambda line: None) == expected
+
+
+def test_families_without_popularity_are_a_choice_too() -> None:
+    """What sells lately is not known then, and is not held back."""
+    days = [(f"u{user:02}", f"i{(user + day) % 7}", float(day)) for user in range(60) for day in range(5, 100, 9)]
+    frame = pl.DataFrame(days, schema=["user", "item", "day"], orient="row").with_columns(kept=pl.lit(True))
+    families, effort = (own.FAMILY, neighbours.ITEMS), replace(choice.EFFORTS["fast"], windows=1)
+    fitted = choice.fit(Log.of(frame, 100.0), "all", lambda line: None, families=families, effort=effort)
+    assert fitted.way.restraint == 0.0 and len(fitted.lists(np.arange(60), 3)[0])
+    few = choice.fit(Log.of(frame.head(3), 100.0), "all", lambda line: None, families=families, effort=effort)
+    assert few.name in few.scorers and len(few.lists(np.arange(1), 3)[0])
+
+
+def test_a_sum_is_held_back_by_a_lower_weight() -> None:
+    judged, _ = window(np.ones((USERS, ITEMS), dtype=bool))
+    way = Way({"taste": 1.0, choice.HELD_BACK: 0.5}, restraint=0.2)
+    assert way.summed == {"taste": 1.0, choice.HELD_BACK: pytest.approx(0.3)}
+    expected = choice.blend.combined(judged.found, {"taste": 1.0, choice.HELD_BACK: 0.3})
+    assert way.score(judged.found, choice.trees.Facts(judged.log)) == pytest.approx(expected, abs=1e-6)
+    assert replace(way, restraint=0.0).summed == way.weights
+
+
+def test_inputs_of_some_users_are_those_of_all() -> None:
+    judged, _ = window(np.ones((USERS, ITEMS), dtype=bool))
+    table = np.arange(USERS * ITEMS * 2, dtype=np.float32).reshape(-1, 2)
+    some = np.arange(USERS) % 3 == 0
+    half = replace(judged, given=table).of_users(some, with_inputs=True)
+    assert np.array_equal(half.inputs, table[some[judged.found.user]]) and len(half.found.users) == some.sum()
+    assert half.truth.shape == (some.sum(), ITEMS)
+
+
+def test_no_window_is_taught_by_its_own_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two windows, methods go on from the oldest: what teaches in the older one has seen nothing after it."""
+    monkeypatch.setattr(choice, "RANKER_USERS", 20)
+    rng = np.random.default_rng(4)
+    days = [(f"u{user:02}", f"i{rng.integers(9)}", float(day)) for user in range(60) for day in range(5, 100, 6)]
+    frame = pl.DataFrame(days, schema=["user", "item", "day"], orient="row").with_columns(kept=pl.lit(True))
+    seen: list[tuple[float, float]] = []  # end of what a method goes on from, and its own
+
+    def fit(log: Log) -> dict[str, Scorer]:
+        seen.append((log.today, log.today))
+        return {"learned": popular.FAMILY.fit(log)["popularity"]}
+
+    def go_on(log: Log, before: dict[str, Scorer]) -> dict[str, Scorer]:
+        seen.append((seen[0][0], log.today))
+        return before
+
+    learned = Family("learned", fit, lambda log: None, go_on)
+    effort = replace(choice.EFFORTS["best"], rounds=0)
+    choice.fit(Log.of(frame, 100.0), "all", lambda line: None, 15.0, (popular.FAMILY, learned), effort)
+    assert seen == [(70.0, 70.0), (70.0, 85.0), (70.0, 100.0)]
