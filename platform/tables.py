@@ -289,7 +289,11 @@ def _pii_of(table: type[Table]) -> dict[str, str]:
 
 
 # Handles that name nobody: no letter or digit at all, or nothing but such words ("[deleted]", "Instagram user").
-_NOBODY = r"""(?x)^[\W_]*(?:an?[\W_]+)?(?:(?:deleted|removed|erased|deactivated|suspended|hidden|private|former|inactive
+_NOBODY = r"""(?x)^[\W_]*(?:an?[\W_]+)?(?:(?:n/a|匿名(?:用户|用戶|ユーザー)?|익명|admin|administrator|moderator|test
+ |tester|shopper|purchaser|verificado|verificada|verifiziert|verifizierter|vérifié|käufer|käuferin|kundin
+ |kund|acheteur|cliente|comprador|compradora|acquirente|klant|koper|аноним|анонимно|гость|пользователь|покупатель|клиент
+ |ebay|kindle|tripadvisor|yelp|shopify|etsy|walmart
+ |deleted|removed|erased|deactivated|suspended|hidden|private|former|inactive
  |verified|unknown|unnamed|nobody|none|null|nil|na|undefined|anonymous|anonymized|anonymised|anon|anonym|anonyme|anonimo|anónimo
  |anoniem|gelöscht|gelöschter|gast|guest|invité|user|username|customer|buyer|client|visitor|member|reviewer|author|account
  |benutzer|nutzer|kunde|utilisateur|usuario|utente|gebruiker|instagram|facebook|reddit|google|amazon|tiktok|youtube|twitter

@@ -17,7 +17,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.privacy import SHORTEST_PHONE, Identifiers, cleaned
 
 MOST_UNNAMED = 10  # rows that name nobody under a handle, for one that names its owner
-FEW_UNNAMED = 200  # which one may have however few name it
+FEW_UNNAMED = 50  # which one may have however few name it: more may be of many who were given one handle
 
 
 class UnknownPerson(Customer360Error):

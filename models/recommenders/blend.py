@@ -27,7 +27,7 @@ def best_single(found: Candidates, judge: Judge) -> str:
 
 
 def learn(found: Candidates, judge: Judge) -> dict[str, float]:
-    """Non-negative weights by method, those of value 0 left out.
+    """Non-negative weights by method, those of value 0 left out; at least one is above 0.
 
     Starts with the best single method at 1; each step moves one weight up or down and stays where `Judge.value` grows.
     """
@@ -40,8 +40,8 @@ def learn(found: Candidates, judge: Judge) -> dict[str, float]:
             improved = False
             for column, name in enumerate(found.names):
                 for change in (step, -step):
-                    if weights[name] + change < 0:
-                        continue
+                    if weights[name] + change < 0 or sum(weights.values()) + change < STEPS[-1] / 2:
+                        continue  # what is left would order nothing
                     tried = total + np.float32(change) * found.parts[:, column]
                     value = judge.value(tried)
                     if value > best + LEAST_GAIN:

@@ -86,7 +86,7 @@ class Window:
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge.of(self.found, self.truth)
+        return Judge.of(self.found, self.truth, popular.precedence(self.log))
 
     @cached_property
     def inputs(self) -> Dense:
@@ -327,23 +327,34 @@ def choose(
 
 def _learned(windows: list[Window], fitted: trees.Ranker | None, judged: list[tuple[Window, Dense]], tell: Tell) -> Way:
     """The way of a kind from all windows, what sells lately held back as far as that kind could afford it."""
-    share, weights = restraint(judged, tell), blended(windows)
+    weights = blended(windows)
     scores = [
         blend.combined(window.found, weights) if fitted is None else fitted.order(window.inputs) for window in windows
     ]
-    return Way(weights, fitted, round(share * float(np.concatenate(scores).std()), 6))
+    spread = float(np.concatenate(scores).std())
+    most = np.inf if fitted is not None else _sales_weigh(weights) / max(spread, 1e-9)
+    return Way(weights, fitted, round(restraint(judged, tell, most) * spread, 6))
 
 
-def restraint(judged: list[tuple[Window, Dense]], tell: Tell) -> float:
+def _sales_weigh(weights: dict[str, float]) -> float:
+    """How much of a sum can be taken from what sells lately and leave sales a reason for a product: else whoever no
+    other method knows, and nobody judges, would get what sells least. Other windows say half as much of the newest.
+    """
+    other = sum(weight for name, weight in weights.items() if name.startswith(POPULARITY) and name != HELD_BACK)
+    return weights.get(HELD_BACK, 0.0) + other / 2
+
+
+def restraint(judged: list[tuple[Window, Dense]], tell: Tell, most: float = np.inf) -> float:
     """How far what sells lately can be held back, in standard deviations of the scores: the most of `RESTRAINTS` that
-    costs no more than `RECALL_GIVEN` of Recall@20 and nothing of the sum with NDCG@10 beyond it. Lists of most users
-    hold the same few best sellers, which they would meet anyhow. Nothing where no method tells what sells lately.
+    costs no more than `RECALL_GIVEN` of Recall@20 and nothing of the sum with NDCG@10 beyond it, and is no more than
+    `most`. Lists of most users hold the same few best sellers, which they would meet anyhow. Nothing where no method
+    tells what sells lately.
     """
     if any(HELD_BACK not in window.found.names for window, _ in judged):
         return 0.0
     plain = shown = _figures(judged, 0.0)
     given, kept = RECALL_GIVEN * plain[0], 0.0
-    for share in RESTRAINTS:
+    for share in (share for share in RESTRAINTS if share <= most):
         tried = _figures(judged, share)
         if tried[0] < plain[0] - given or sum(tried) < sum(plain) - given:
             break
@@ -376,7 +387,7 @@ def blended(windows: list[Window]) -> dict[str, float]:
     if every > 1:
         chosen = np.arange(len(pooled.users)) % every == 0
         pooled, truth = pooled.of_users(chosen), sparse.csr_array(truth[chosen])
-    return blend.learn(pooled, Judge.of(pooled, truth))
+    return blend.learn(pooled, Judge.of(pooled, truth, popular.precedence(windows[0].log)))
 
 
 def ranker(windows: list[Window], rounds: int, irrelevant_share: float = trees.IRRELEVANT_SHARE) -> trees.Ranker:

@@ -17,6 +17,7 @@ class Judge:
     fast.
 
     `place` says where each row stands in a table of users x most candidates of a user; `hit` whether it is relevant.
+    Of equal scores the earlier place goes first, as `ranked` would have it.
     """
 
     shape: tuple[int, int]
@@ -25,11 +26,15 @@ class Judge:
     relevant: Ints
 
     @staticmethod
-    def of(found: Candidates, truth: sparse.csr_array) -> "Judge":
-        """`truth` holds the relevant items of the asked users, users x items in the order of `found.users`."""
+    def of(found: Candidates, truth: sparse.csr_array, precedence: Ints | None = None) -> "Judge":
+        """`truth` holds the relevant items of the asked users, users x items in the order of `found.users`; equal
+        scores go by the `precedence` of their items, else by item."""
         ends, relevant = found.ends(), np.diff(truth.indptr).astype(np.int64)
         width = max(int(np.diff(ends).max(initial=0)), RECALL_AT)
-        place = found.user * width + np.arange(len(found.user)) - ends[found.user]
+        order = np.lexsort((found.item if precedence is None else precedence[found.item], found.user))
+        within = np.empty(len(order), dtype=np.int64)
+        within[order] = np.arange(len(order)) - ends[found.user[order]]
+        place = found.user * width + within
         return Judge((len(found.users), width), place, hits(found, truth), relevant)
 
     def by_user(self, score: Dense) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -39,11 +44,7 @@ class Judge:
         mark = np.zeros(self.shape[0] * self.shape[1], dtype=np.bool_)
         mark[self.place] = self.hit
         table, mark = table.reshape(self.shape), mark.reshape(self.shape)
-        best = (
-            np.argpartition(-table, RECALL_AT - 1, axis=1)[:, :RECALL_AT]
-            if self.shape[1] > RECALL_AT
-            else np.tile(np.arange(RECALL_AT), (self.shape[0], 1))
-        )
+        best = _best(table, RECALL_AT)
         order = np.argsort(-np.take_along_axis(table, best, axis=1), axis=1, kind="stable")
         gained = np.take_along_axis(mark, np.take_along_axis(best, order, axis=1), axis=1)
         recall = gained.sum(axis=1) / np.clip(self.relevant, 1, RECALL_AT)
@@ -55,6 +56,21 @@ class Judge:
         """What blends are chosen by: mean of Recall@20 and NDCG@10."""
         recall, ndcg = self.by_user(score)
         return float(recall.mean() + ndcg.mean()) / 2
+
+
+def _best(table: Dense, count: int) -> Ints:
+    """Columns of the `count` highest values of each row in ascending order; of values that are equal, the first."""
+    if table.shape[1] == count:
+        return np.tile(np.arange(count), (len(table), 1))
+    best = np.sort(np.argpartition(-table, count - 1, axis=1)[:, :count], axis=1)
+    least = np.take_along_axis(table, best, axis=1).min(axis=1, keepdims=True)
+    tied = np.flatnonzero((table >= least).sum(axis=1) > count)  # where it is luck which of them was chosen
+    if len(tied):
+        above, equal = table[tied] > least[tied], table[tied] == least[tied]
+        free = count - above.sum(axis=1, keepdims=True)
+        chosen = above | (equal & (np.cumsum(equal, axis=1) <= free))
+        best[tied] = np.nonzero(chosen)[1].reshape(-1, count)
+    return best
 
 
 def hits(found: Candidates, truth: sparse.csr_array) -> Flags:

@@ -290,8 +290,28 @@ def test_a_handle_that_a_platform_gives_to_many_tells_nobody() -> None:
         "@",
         "--",
         "Gelöschter Nutzer",
+        "Verified Purchaser",
+        "Kindle Customer",
+        "A TripAdvisor Member",
+        "Cliente",
+        "N/A",
+        "eBay user",
+        "匿名用户",
+        "Покупатель",
     ]
-    somebodys = ["@user8372", "guestlist", "an", "Anon Ymous", "anna", "安娜", "deleted_anna", "u/a"]
+    somebodys = [
+        "@user8372",
+        "guestlist",
+        "n/ann",
+        "tester_anna",
+        "匿名的安娜",
+        "an",
+        "Anon Ymous",
+        "anna",
+        "安娜",
+        "deleted_anna",
+        "u/a",
+    ]
     rows = pl.DataFrame({"AUTHOR": nobodys + somebodys, "SITE": "x"})
     told = rows.select(tables.signed(Signed)["AUTHOR"]).to_series().is_null().to_list()
     assert told == [True] * len(nobodys) + [False] * len(somebodys)

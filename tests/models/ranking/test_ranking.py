@@ -257,3 +257,13 @@ def test_prices_of_two_currencies_are_beside_each_other() -> None:
     known = products_at(Snapshot({"silver.products": products, "gold.interactions": bought}, date(2026, 1, 1)))
     low, high, lower, higher = known["price"].to_list()
     assert (lower, higher) == pytest.approx((low, high)) and low < 0 < high
+
+
+def test_a_senseless_cost_is_no_margin_of_its_own() -> None:
+    """One product of a cent that cost hundreds would stretch the spread by which all margins are measured."""
+    products = pl.LazyFrame({"product_id": ["A", "B", "C"], "category": "K", "price": [10.0, 0.01, 0.01],
+                             "currency": "EUR", "cost": [4.0, 500.0, -500.0], "launched_on": None},
+                            schema_overrides={"launched_on": pl.Date})  # fmt: skip
+    bought = pl.LazyFrame(schema={"person_id": pl.String, "product_id": pl.String, "on": pl.Date, "kind": pl.String})
+    known = products_at(Snapshot({"silver.products": products, "gold.interactions": bought}, date(2026, 1, 1)))
+    assert known["margin"].to_list() == pytest.approx([0.6, -1.0, 1.0])

@@ -10,6 +10,7 @@ from scipy import sparse
 from customer360.models.recommenders import choice, neighbours, own, popular
 from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.choice import Way, Window
+from customer360.models.recommenders.lists import Judge, ranked
 from customer360.models.recommenders.log import Log
 from customer360.models.recommenders.scoring import Family, Scorer
 
@@ -29,7 +30,8 @@ def window(relevant: np.ndarray) -> tuple[Window, np.ndarray]:
 
 
 def _events() -> pl.DataFrame:
-    return pl.DataFrame({"user": ["u"], "item": ["i"], "day": [1.0], "kept": [True]})
+    items = [f"i{number:02}" for number in range(ITEMS)]
+    return pl.DataFrame({"user": "u", "item": items, "day": 1.0, "kept": True})
 
 
 def test_best_sellers_are_held_back_where_they_are_in_the_way() -> None:
@@ -112,3 +114,61 @@ def test_no_window_is_taught_by_its_own_future(monkeypatch: pytest.MonkeyPatch) 
     effort = replace(choice.EFFORTS["best"], rounds=0)
     choice.fit(Log.of(frame, 100.0), "all", lambda line: None, 15.0, (popular.FAMILY, learned), effort)
     assert seen == [(70.0, 70.0), (70.0, 85.0), (70.0, 100.0)]
+
+
+def taste_log() -> Log:
+    """Four tastes of twelve items, six staples that everybody buys, and forty people with one item that nobody else
+    has."""
+    rng = np.random.default_rng(0)
+    rows: list[tuple[str, str, float]] = []
+    for user in range(900):
+        for _ in range(14):
+            taste = f"t{user % 4}-{int(12 * rng.random() ** 2):02}"
+            item = taste if rng.random() < 0.8 else f"st{rng.integers(6)}"
+            rows.append((f"u{user:03}", item, 400 * rng.random()))
+    rows += [(f"z{number:02}", f"rare{number:02}", 380 + number * 0.3) for number in range(40)]
+    frame = pl.DataFrame(rows, schema=["user", "item", "day"], orient="row")
+    return Log.of(frame.with_columns(kept=pl.lit(True)), 400.0)
+
+
+def test_whoever_no_method_knows_gets_what_sells() -> None:
+    """Best sellers are held back from those whom other methods know: nobody gets what sells least."""
+    log = taste_log()
+    fitted = choice.fit(log, "all", lambda line: None, effort=replace(choice.EFFORTS["fast"], judged_users=300))
+    seldom = np.flatnonzero(np.char.startswith(np.array(log.users.to_list()), "z"))
+    listed = fitted.lists(seldom, 10)[1]
+    assert np.median(log.sales()[listed]) > np.median(log.sales()) and fitted.name == "blend"
+
+
+def test_a_sum_keeps_sales_as_a_reason() -> None:
+    assert choice._sales_weigh({"item_knn": 1.0}) == 0.0
+    assert choice._sales_weigh({choice.HELD_BACK: 0.5, "popularity_7d": 0.4, "ease": 1.0}) == pytest.approx(0.7)
+    seldom = np.zeros((USERS, ITEMS), dtype=bool)
+    seldom[np.arange(USERS), 20 + np.arange(USERS) % 20] = True
+    judged, score = window(seldom)
+    assert choice.restraint([(judged, score)], lambda line: None, most=0.12) == 0.1
+    assert choice.restraint([(judged, score)], lambda line: None, most=0.0) == 0.0
+
+
+def test_a_judge_and_a_list_break_ties_alike() -> None:
+    """Where numbers follow sales, an order by number would be the best of all methods, and say nothing."""
+    user, item = (part.ravel() for part in np.indices((3, ITEMS)))
+    found = Candidates(np.arange(3), user, item, np.zeros((len(user), 1), dtype=np.float32), ("none",))
+    before = np.arange(ITEMS)[::-1].copy()
+    truth = sparse.csr_array(np.repeat(np.arange(ITEMS)[None] >= ITEMS - 20, 3, axis=0).astype(np.float32))
+    recall, ndcg = Judge.of(found, truth, before).by_user(np.zeros(len(user), dtype=np.float32))
+    assert recall.tolist() == [1.0] * 3 and ndcg == pytest.approx(1.0)
+    assert not Judge.of(found, truth).by_user(np.zeros(len(user), dtype=np.float32))[0].any()
+    rows, _ = ranked(found, np.zeros(len(user), dtype=np.float32), 20, before)
+    assert sorted(set(found.item[rows])) == list(range(20, ITEMS))
+
+
+def test_a_sum_has_a_method() -> None:
+    """Though an order of nothing is judged best."""
+
+    class Nothing:
+        def value(self, score: np.ndarray) -> float:
+            return -float(np.abs(score).max())
+
+    judged, _ = window(np.ones((USERS, ITEMS), dtype=bool))
+    assert choice.blend.learn(judged.found, Nothing())
