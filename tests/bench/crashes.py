@@ -1,5 +1,7 @@
 """Runs on systems of five kinds that die: `python tests/bench/crashes.py [--runs 200 --seed 1 --kinds topic]`.
 
+With `--pause 3600` a topic and the logs of databases are left for an hour instead: see `crash_pauses.py`.
+
 Each run is a process that is killed with SIGKILL before or after one of the calls that `POINTS` names, at a random
 moment, or not at all, while the other side may fail as well: the broker stands still and goes on, or others join and
 leave its group; the API answers nothing but 503 in the middle of a crawl; the server of webhooks is killed between the
@@ -266,6 +268,7 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     log, counts, sent = root / "log", Counter[str](), {"k0": 0}
     side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
+    died, aimed = set[tuple[str, str]](), 0
     try:
         if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log
             assert json.loads(driver.ask({"root": str(root), "kind": kind, "where": side.where})) == 0, log.read_text()
@@ -278,14 +281,18 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 rows.append({"ID": f"{key}-{sent[key]}", "OF": key, "N": sent[key]})
             side.send(rows, dice)
             asked: dict[str, Any] = {"root": str(root), "kind": kind, "where": side.where}
-            point, where = sides[(number + seed) % len(sides)]
-            dying = dice.choice(({"point": point, "side": where, "nth": dice.choice((1, 1, 2, 3))},) * 5
-                                + ({"seconds": dice.uniform(0, 0.6)}, {}))  # fmt: skip
+            dying: dict[str, Any] = dice.choice(({"seconds": dice.uniform(0, 0.6)}, {}))
+            if number % 10 != 9:  # each place in turn, and the first of its calls in the first round
+                point, where = sides[(aimed + seed) % len(sides)]
+                dying = {"point": point, "side": where, "nth": dice.choice((1, 2, 3)) if aimed >= len(sides) else 1}
+                aimed += 1
             calm = dice.random() < 0.7
             with ExitStack() if calm else side.disturbed(dice):
                 ended = json.loads(driver.ask(asked | dying))
             counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
             counts["other side disturbed"] += not calm
+            if ended == "killed" and "point" in dying:
+                died.add((dying["point"], dying["side"]))
             # Another one changes nothing; of a log the first may land what waited, and the next what came since
             for _ in range(1 + (number % 4 == 0) + (kind in FOLLOWED)):
                 ended = json.loads(driver.ask(asked))
@@ -296,6 +303,10 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 raise AssertionError(f"seed {seed}/{kind}/{number} {dying}: {fault}") from None
         counts["rows"] = sum(sent.values()) + len(sent)
         counts["deaths of the server"] = getattr(side, "deaths", 0)
+        counts["places tried"], counts["places died at"] = min(aimed, len(sides)), len(died)
+        tried = [sides[(n + seed) % len(sides)] for n in range(min(aimed, len(sides)))]
+        if missed := [f"{where} {point}" for point, where in tried if (point, where) not in died]:
+            print(f"{kind}: no death {', '.join(missed)}", flush=True)
         return counts
     finally:
         driver.end()
@@ -307,6 +318,7 @@ def main() -> None:
     asked.add_argument("--runs", type=int, default=200, help="of all kinds together")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--kinds", nargs="*", choices=list(SIDES), default=list(SIDES))
+    asked.add_argument("--pause", type=float, help="seconds for which the other side, or the reader, is away instead")
     asked.add_argument("--as", dest="part", nargs="*", default=[], help=argparse.SUPPRESS)
     options = asked.parse_args()
     match options.part:
@@ -316,6 +328,11 @@ def main() -> None:
             serve_topic()
         case ["hooks", root, port]:
             serve_hooks(Path(root), int(port))
+        case _ if options.pause is not None:
+            from crash_pauses import pauses
+
+            declare()
+            pauses([kind for kind in options.kinds if kind in ("topic", *FOLLOWED)], options.pause, options.seed)
         case _:
             declare()
             for kind in options.kinds:

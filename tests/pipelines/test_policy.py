@@ -55,7 +55,8 @@ def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> 
     short = {**domains, "behavior": domains["behavior"].model_copy(update={"keep_days": 400})}
     rules = PolicyRules(domains=short, keep_days={"bronze.sessions": None, "bronze.transactions": 3650})
     usual = dict.fromkeys(("bronze.devices", "bronze.events", "bronze.impressions"), 400)
-    assert keep_days(rules) == {**usual, "bronze.transactions": 3650}
+    sources = {name: days for name, days in keep_days(rules).items() if name.startswith("bronze.")}
+    assert sources == {**usual, "bronze.transactions": 3650}
     retention.checked(keep_days(rules))
     rules = rules.model_copy(update={"keep_days": {**rules.keep_days, "bronze.preferences": 90}})
     told = {each.table: each.retention for each in policies(rules)}
