@@ -82,8 +82,10 @@ def vacuum_command(
 
 @group.command("retire")
 def retire_command(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
-    """Take out what configs/rules/policy.yaml does not keep any longer, as runs do: rows of bronze and of logs, editions
-    of dated gold, files of the state folder. What is built on rows that went follows with the next run.
+    """Take out what configs/rules/policy.yaml does not keep any longer, as runs do.
+
+    Rows of bronze and of logs, editions of dated gold, files of the state folder. What is built on rows that went
+    follows with the next run.
     """
     from customer360.platform.run import lake_of
     from customer360.serve import expiry
