@@ -11,6 +11,7 @@ import pytest
 from customer360.platform import quality, retention, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake, editions
+from customer360.platform.quality.metrics import Alerts, DataQualityMetrics
 from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
 
 TODAY = date(2026, 3, 2)
@@ -163,24 +164,23 @@ def letters(lake: Lake, seq: int, received: datetime) -> None:
 
 def test_letters_go_by_the_day_on_which_they_came_and_are_looked_through_once_a_day(tmp_path: Path) -> None:
     lake, name = Lake(str(tmp_path), buckets=2), "quality.dead_letters"
-    letters(lake, 1, datetime(2026, 1, 1, tzinfo=UTC))
+    letters(lake, 1, datetime(2026, 2, 1, tzinfo=UTC))
     letters(lake, 2, datetime(2026, 3, 1, tzinfo=UTC))
     assert retention.retire(lake, {name: 40}, date(2020, 1, 1), TODAY) == {}, "their day is not that of the data"
-    assert retention.retire(lake, {name: 30}, date(2020, 1, 1), TODAY) == {name: 1}, "another number of days"
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY) == {name: 1}, "another number of days"
     assert lake.scan(name).collect()["seq"].to_list() == [2]
     assert lake.transaction(name, "batch:s") == 2, "what was landed is not landed again"
     letters(lake, 3, datetime(2026, 1, 1, tzinfo=UTC))
-    assert retention.retire(lake, {name: 30}, date(2020, 1, 1), TODAY) == {}
-    assert retention.retire(lake, {name: 30}, date(2020, 1, 1), TODAY + timedelta(days=1)) == {name: 1}
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY) == {}
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY + timedelta(days=1)) == {name: 1}
 
 
 def test_measurements_go_but_for_the_newest_and_what_a_standing_alert_was_compared_with(tmp_path: Path) -> None:
     lake, name = Lake(str(tmp_path), buckets=2), "quality.data_quality_metrics"
-    metrics, alerts = tables.by_name(name), tables.by_name("quality.alerts")
     rows = {"table_name": ["a", "a", "b", "b", "c"], "table_version": [1, 2, 1, 2, 1], "source_system": ["ALL"] * 5,
             "measured_at": [datetime(2025, 1, day, tzinfo=UTC) for day in (1, 2, 1, 2, 1)]}  # fmt: skip
-    store(lake, metrics, rows)
-    store(lake, alerts, {"table_name": ["b", "c"], "opened_version": [2, 1],
+    store(lake, DataQualityMetrics, rows)
+    store(lake, Alerts, {"table_name": ["b", "c"], "opened_version": [2, 1],
                          "cleared_at": [None, datetime(2025, 2, 1, tzinfo=UTC)]})  # fmt: skip
     assert retention.retire(lake, {name: 30}, TODAY, TODAY) == {name: 1}
     left = lake.scan(name).select("table_name", "table_version").sort(pl.all()).collect().rows()
