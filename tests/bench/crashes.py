@@ -46,7 +46,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         "sources.protocols.web.session.Session._sent", "sources.protocols.web.crawl._asked",
     ),
     "webhooks": (
-        *SHARED, "sources.webhooks.Webhooks._records", "sources.protocols.hooks.journal.frames",
+        *SHARED, "sources.webhooks.Webhooks.records_in", "sources.protocols.hooks.journal.frames",
         "sources.protocols.hooks.journal.retire", "sources.protocols.hooks.journal._keep",
         "sources.protocols.hooks.journal._sync_folder",
     ),
@@ -104,8 +104,8 @@ def settings_of(root: Path, kind: str, where: str) -> Any:
     })  # fmt: skip
 
 
-def dies_at(point: str, side: str, nth: int) -> None:
-    """Let this process die before or after the nth call of a function of the platform."""
+def place_of(point: str) -> tuple[Any, str]:
+    """The module or class of the platform that a point names, and the name in it."""
     import importlib
 
     parts = point.split(".")
@@ -115,7 +115,14 @@ def dies_at(point: str, side: str, nth: int) -> None:
             break
     for name in parts[cut:-1]:
         owner = getattr(owner, name)
-    real, calls = getattr(owner, parts[-1]), 0
+    assert callable(getattr(owner, parts[-1], None)), f"there is no {point}"
+    return owner, parts[-1]
+
+
+def dies_at(point: str, side: str, nth: int) -> None:
+    """Let this process die before or after the nth call of a function of the platform."""
+    owner, name = place_of(point)
+    real, calls = getattr(owner, name), 0
 
     def called(*args: Any, **keys: Any) -> Any:
         nonlocal calls
@@ -127,7 +134,7 @@ def dies_at(point: str, side: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    setattr(owner, parts[-1], called)
+    setattr(owner, name, called)
 
 
 def one_run(request: dict[str, Any]) -> None:
@@ -268,6 +275,8 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     log, counts, sent = root / "log", Counter[str](), {"k0": 0}
     side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
+    for point in POINTS[kind]:
+        place_of(point)  # one that is called otherwise today would kill nobody
     died, aimed = set[tuple[str, str]](), 0
     try:
         if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log
@@ -289,6 +298,7 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
             calm = dice.random() < 0.7
             with ExitStack() if calm else side.disturbed(dice):
                 ended = json.loads(driver.ask(asked | dying))
+            assert ended in ("killed", 0, 3), f"seed {seed}/{kind}/{number} {dying}: {log.read_text()[-1500:]}"
             counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
             counts["other side disturbed"] += not calm
             if ended == "killed" and "point" in dying:
