@@ -72,10 +72,11 @@ def _own_uses(table: type[Table]) -> set[str]:
 
 
 def keep_days(rules: PolicyRules) -> dict[str, int]:
-    """Days by bronze table that says for how long it keeps its rows; the table's own number before its domain's. Tables
-    that a domain's number reaches and whose rows have no age are none of them (`ageless`)."""
-    ageless_ones, said = set(ageless(rules)), _said(rules)
-    return {name: days for name, days in said.items() if name not in ageless_ones}
+    """Days by table that says for how long it keeps its rows, or editions; the table's own number before its domain's.
+    Tables that a domain's number reaches and whose rows have no age are none of them (`ageless`)."""
+    said = _said(rules)
+    stay = retention.without_age(name for name in said if name not in rules.keep_days)
+    return {name: days for name, days in said.items() if name not in stay}
 
 
 def ageless(rules: PolicyRules) -> list[str]:
