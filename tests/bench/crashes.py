@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -277,7 +277,7 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
     for point in POINTS[kind]:
         place_of(point)  # one that is called otherwise today would kill nobody
-    died, aimed = set[tuple[str, str]](), 0
+    tried, died, waiting = set[tuple[str, str]](), set[tuple[str, str]](), deque[tuple[str, str]]()
     try:
         if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log
             assert json.loads(driver.ask({"root": str(root), "kind": kind, "where": side.where})) == 0, log.read_text()
@@ -292,17 +292,20 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
             asked: dict[str, Any] = {"root": str(root), "kind": kind, "where": side.where}
             dying: dict[str, Any] = dice.choice(({"seconds": dice.uniform(0, 0.6)}, {}))
             if number % 10 != 9:  # each place in turn, and the first of its calls in the first round
-                point, where = sides[(aimed + seed) % len(sides)]
-                dying = {"point": point, "side": where, "nth": dice.choice((1, 2, 3)) if aimed >= len(sides) else 1}
-                aimed += 1
+                if not waiting:
+                    waiting.extend(sides[(seed + n) % len(sides)] for n in range(len(sides)))
+                point, where = waiting.popleft()
+                dying = {"point": point, "side": where, "nth": dice.choice((1, 2, 3)) if tried >= set(sides) else 1}
+                tried.add((point, where))
             calm = dice.random() < 0.7
             with ExitStack() if calm else side.disturbed(dice):
                 ended = json.loads(driver.ask(asked | dying))
             assert ended in ("killed", 0, 3), f"seed {seed}/{kind}/{number} {dying}: {log.read_text()[-1500:]}"
             counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
             counts["other side disturbed"] += not calm
-            if ended == "killed" and "point" in dying:
-                died.add((dying["point"], dying["side"]))
+            if "point" in dying:
+                place = dying["point"], dying["side"]
+                (died.add if ended == "killed" else waiting.append)(place)  # one that was not come to is tried again
             # Another one changes nothing; of a log the first may land what waited, and the next what came since
             for _ in range(1 + (number % 4 == 0) + (kind in FOLLOWED)):
                 ended = json.loads(driver.ask(asked))
@@ -313,9 +316,8 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 raise AssertionError(f"seed {seed}/{kind}/{number} {dying}: {fault}") from None
         counts["rows"] = sum(sent.values()) + len(sent)
         counts["deaths of the server"] = getattr(side, "deaths", 0)
-        counts["places tried"], counts["places died at"] = min(aimed, len(sides)), len(died)
-        tried = [sides[(n + seed) % len(sides)] for n in range(min(aimed, len(sides)))]
-        if missed := [f"{where} {point}" for point, where in tried if (point, where) not in died]:
+        counts["places tried"], counts["places died at"] = len(tried), len(died)
+        if missed := [f"{where} {point}" for point, where in sides if (point, where) in tried - died]:
             print(f"{kind}: no death {', '.join(missed)}", flush=True)
         return counts
     finally:
