@@ -98,10 +98,11 @@ def retire_command(dry_run: DryRunOption = False, config: ConfigOption = None) -
         files = expiry.retire_files(settings, dry_run=dry_run)
     for name, count in rows.items():
         grid.add_row(name, f"{count:,}", f"{days[name]:,}")
+    own = {str(kind): number for kind, number in expiry.rules(settings).state_days.items()}
     for kind, count in files.items():
-        grid.add_row(f"{kind} (state folder)", f"{count:,}", f"{expiry.rules(settings).state_days[kind]:,}")
+        grid.add_row(f"{kind} (state folder)", f"{count:,}", f"{own[kind]:,}")
     report.console.print(grid)
-    if not days and not expiry.rules(settings).state_days:
+    if not days and not own:
         typer.echo("the policy keeps everything: no keep_days in configs/rules/policy.yaml")
 
 
