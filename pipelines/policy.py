@@ -34,7 +34,7 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
     Raises:
         ConfigError: the rule file has no policy for the domain of a table.
     """
-    found, readers = [], graph.readers_of()
+    found, readers, days = [], graph.readers_of(), keep_days(rules)
     for name, table in sorted(tables.TABLES.items()):
         kinds, served = tables.pii_columns(table), purposes.of_columns(table)
         if not kinds:
@@ -42,7 +42,7 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
         domains = [rules.domains[d] for d in _known(rules, name, table)]
         owners, bases = (" + ".join(dict.fromkeys(getattr(d, a) for d in domains)) for a in ("owner", "basis"))
         usual = purposes.of_rows(table) or " + ".join(dict.fromkeys(d.purpose for d in domains))
-        kept, below = _retention(rules, name, table), " + ".join(uses(name, readers))
+        kept, below = _retention(days.get(name), name, table), " + ".join(uses(name, readers))
         for column, kind in kinds.items():
             serves = served.get(column, below)
             found.append(ColumnPolicy(name, column, kind, owners, served.get(column, usual), bases, kept, serves))
@@ -72,10 +72,11 @@ def _own_uses(table: type[Table]) -> set[str]:
 
 
 def keep_days(rules: PolicyRules) -> dict[str, int]:
-    """Days by bronze table that says for how long it keeps its rows; the table's own number before its domain's. Tables
-    that a domain's number reaches and whose rows have no age are none of them (`ageless`)."""
-    ageless_ones, said = set(ageless(rules)), _said(rules)
-    return {name: days for name, days in said.items() if name not in ageless_ones}
+    """Days by table that says for how long it keeps its rows, or editions; the table's own number before its domain's.
+    Tables that a domain's number reaches and whose rows have no age are none of them (`ageless`)."""
+    said = _said(rules)
+    stay = retention.without_age(name for name in said if name not in rules.keep_days)
+    return {name: days for name, days in said.items() if name not in stay}
 
 
 def ageless(rules: PolicyRules) -> list[str]:
@@ -90,7 +91,35 @@ def _said(rules: PolicyRules) -> dict[str, int]:
             domain = rules.domains.get(_domain(name, table))
             found[name] = rules.keep_days.get(name, domain.keep_days if domain else None)
     found |= {name: days for name, days in rules.keep_days.items() if name not in found}
+    found |= _of_editions({name: days for name, days in found.items() if days is not None}, set(rules.keep_days))
     return {name: days for name, days in found.items() if days is not None}
+
+
+def _of_editions(days: Mapping[str, int], said: set[str]) -> dict[str, int]:
+    """Dated tables of persons, where the rule file does not say for how long, keep their editions as long as the source
+    below them that is kept for the shortest time."""
+    sources = {name for name in days if name.startswith("bronze.")}
+    found, readers = dict[str, int](), graph.readers_of() if sources else {}
+    for source in sources:
+        for name in _built_on(source, readers):
+            if name not in said and _is_of_persons(name):
+                found[name] = min(days[source], found.get(name, days[source]))
+    return found
+
+
+def _built_on(name: str, readers: Mapping[str, set[str]]) -> set[str]:
+    found, todo = set[str](), [name]
+    while todo:
+        fresh = readers.get(todo.pop(), set()) - found
+        found |= fresh
+        todo += fresh
+    return found
+
+
+def _is_of_persons(name: str) -> bool:
+    table = tables.by_name(name)
+    personal = bool(tables.pii_columns(table)) or "person_id" in table.columns()
+    return name.startswith("gold.") and tables.spec(table).is_dated and personal
 
 
 def _known(rules: PolicyRules, name: str, table: type[Table]) -> list[str]:
@@ -122,9 +151,10 @@ def _domains(name: str, table: type[Table]) -> list[str]:
     return sorted(below) or ["identity" if tables.spec(table).layer == "silver" else "customers"]
 
 
-def _retention(rules: PolicyRules, name: str, table: type[Table]) -> str:
+def _retention(days: int | None, name: str, table: type[Table]) -> str:
     if tables.spec(table).layer == "bronze":
-        days = keep_days(rules).get(name)
         lasts = "; of who ever refused until erased" if tables.spec(table).lasting else ""
         return "until erased" if days is None else f"{days:,} days{lasts}"
-    return "until repaired or erased" if name.endswith(REPAIRED) else "as its sources"
+    if name.endswith(REPAIRED):
+        return "until repaired or erased" if days is None else f"{days:,} days, or until repaired or erased"
+    return "as its sources" if days is None else f"as its sources; its editions {days:,} days"

@@ -4,6 +4,9 @@
 what was asked for and of whom (a person id), and the SHA-256 over the line before and itself. So a line that was
 changed, left out or put in shows; that the last lines were cut shows against a number and digest noted elsewhere
 (``verify`` returns them). Values that were read never stand here.
+
+Months that a policy does not keep go whole (``forget``): a line of the chain says up to which line and digest, and
+``begins.json`` repeats it as what the first line that is kept follows from.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ FOLDER = "audit"
 _FIRST = "0" * 64
 _TAIL = 16_384  # bytes that hold at least the last whole line
 _ASIDE = ".damaged-"
+_BEGINS = "begins.json"
 DIGEST, END = b'"digest": "', b'"}'  # how a line ends
 LONGEST = 200  # characters of a value; longer ones are cut
 
@@ -91,24 +95,76 @@ def _lines(state: Path) -> Iterator[bytes]:
         yield from file.read_bytes().splitlines()
 
 
+def forget(state: Path, before: date, *, dry_run: bool = False) -> int:
+    """Delete the months that end before a day, but for the newest file. Lines that went, or would go. One that died is
+    taken up by the next.
+
+    Raises:
+        AuditBroken: what would go is not as it was written, so it stays.
+    """
+    home = Path(state).absolute() / FOLDER
+    old = [file for file in _files(home)[:-1] if file.stem < f"{before:%Y-%m}"]
+    if not old:
+        return 0
+    verify(state)
+    told = [entry for file in old for entry in map(_parsed, file.read_bytes().splitlines()) if entry]
+    last = max(told, key=lambda entry: int(entry["n"]))
+    begins = _begins(home)
+    count = max(int(last["n"]) - begins.lines, 0)
+    if dry_run:
+        return count
+    if count:
+        append(state, name="retention", asked=f"audit before {before:%Y-%m}", upto=last["n"], ends=last["digest"])
+        fresh = home / f"{_BEGINS}.new"
+        with open(fresh, "w", encoding="utf-8") as written:
+            json.dump({"n": last["n"], "digest": last["digest"]}, written)
+            written.flush()
+            os.fsync(written.fileno())
+        fresh.replace(home / _BEGINS)
+    for file in old:
+        file.unlink(missing_ok=True)
+    return count
+
+
+def _begins(home: Path) -> Chain:
+    """What the first line that is kept follows from.
+
+    Raises:
+        AuditBroken: the note of it cannot be read.
+    """
+    try:
+        noted = json.loads((home / _BEGINS).read_bytes())
+        return Chain(int(noted["n"]), str(noted["digest"]))
+    except FileNotFoundError:
+        return Chain(0, _FIRST)
+    except (ValueError, KeyError, TypeError):
+        raise AuditBroken(f"the audit is broken: {_BEGINS} cannot be read") from None
+
+
 def verify(state: Path) -> Chain:
-    """Walk the whole chain.
+    """Walk the whole chain, from what was kept of it on.
 
     Raises:
         AuditBroken: names the first line that does not follow from the one before or cannot be read, though it is
             whole, or files that were set aside.
     """
-    chain = Chain(0, _FIRST)
+    begins = chain = _begins(Path(state).absolute() / FOLDER)
+    is_said = begins.lines == 0
     for line in _lines(state):
         if (entry := _parsed(line)) is None:
             if DIGEST in line and line.endswith(END):  # what a writer that died left has neither
                 raise AuditBroken(f"the audit is broken: a line after line {chain.lines} cannot be read")
             continue
+        if entry["n"] <= begins.lines:  # a deletion died before this file
+            continue
+        is_said |= entry.get("upto") == begins.lines and entry.get("ends") == begins.digest
         if entry["n"] != chain.lines + 1:
             raise AuditBroken(f"the audit is broken: line {chain.lines + 1} is missing")
         if entry["digest"] != _digest(chain.digest, entry):
             raise AuditBroken(f"the audit is broken: line {entry['n']} was changed")
         chain = Chain(chain.lines + 1, str(entry["digest"]))
+    if not is_said:
+        raise AuditBroken(f"the audit is broken: no line says that those up to {begins.lines} went")
     for file in _files(Path(state).absolute() / FOLDER):
         if not any(map(_parsed, file.read_bytes().splitlines())):
             raise AuditBroken(f"the audit is broken: {file.name} holds no line that can be read")
@@ -126,7 +182,7 @@ def _end(home: Path) -> tuple[Chain, bool]:
         if whole := list(filter(None, map(_parsed, tail.splitlines()))):
             return Chain(int(whole[-1]["n"]), str(whole[-1]["digest"])), not tail.endswith(b"\n")
         file.rename(file.with_name(f"{file.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
-    return Chain(0, _FIRST), False
+    return _begins(home), False
 
 
 def _files(home: Path) -> list[Path]:

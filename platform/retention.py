@@ -1,5 +1,12 @@
-"""Rows that are older than they may be kept leave bronze by the road of an erasure: they go, or, of what the accounts
-need (``erasure="anonymize"``), what names a person does.
+"""What is older than it may be kept leaves, each table in its own way (`way`).
+
+- Rows of bronze go by the road of an erasure, or, of what the accounts need (``erasure="anonymize"``), what names a
+  person does. What is built on them follows with the run.
+- Dated gold loses its editions of dates before; the current one of each maker always stays.
+- What only grows (`LOGS`) loses the rows that were written before.
+
+Silver and undated gold are what their sources are, so they have no time of their own: one that is built again from what
+bronze still holds is the one that stands.
 """
 
 from __future__ import annotations
@@ -7,18 +14,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.lake import File, Lake
+from customer360.platform.lake import File, Lake, editions
 from customer360.platform.tables import Table
 
 _NOTES = "_retention"
+_LOOKED = f"{_NOTES}/logs.json"  # the day on which a log was looked through, and for how many days
+
+# Tables that only grow, with the column that says when a row was written.
+LOGS = {
+    "quality.dead_letters": "received_at",
+    "quality.erased_records": "received_at",
+    "quality.data_quality_metrics": "measured_at",
+}
+Way = Literal["rows", "editions", "log"]
 
 
 def age_columns(table: type[Table]) -> tuple[str, ...]:
@@ -27,39 +43,95 @@ def age_columns(table: type[Table]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*declared.past, *([declared.version] if declared.version else [])]))
 
 
+def way(name: str) -> Way:
+    """How what is too old leaves a table.
+
+    Raises:
+        ConfigError: the table cannot be kept for a time: it follows its sources, or its rows do not say when they are
+            from.
+    """
+    table = tables.by_name(name)
+    spec = tables.spec(table)
+    if name in LOGS:
+        return "log"
+    if spec.layer == "gold" and spec.is_dated:
+        return "editions"
+    if spec.layer != "bronze":
+        raise ConfigError(f"keep_days: {name} follows what it is built on; shorten its sources in bronze")
+    if not age_columns(table):
+        raise ConfigError(f"keep_days: rows of {name} do not say when they are from, so they have no age")
+    return "rows"
+
+
 def checked(keep_days: Mapping[str, int]) -> None:
-    """Raise ConfigError for a table that cannot be kept for a time: none of bronze, or without a time of its own."""
+    """Raise ConfigError for a table that cannot be kept for a time; see `way`."""
     for name in keep_days:
-        table = tables.by_name(name)
-        if tables.spec(table).layer != "bronze" or tables.spec(table).erasure == "none":
-            raise ConfigError(f"keep_days: {name} is no table of personal sources; what is built on one follows it")
-        if not age_columns(table):
-            raise ConfigError(f"keep_days: rows of {name} do not say when they are from, so they have no age")
+        way(name)
 
 
 def without_age(names: Iterable[str]) -> list[str]:
-    """Tables of which no row says when it is from, so that none can be too old."""
-    return sorted(name for name in names if not age_columns(tables.by_name(name)))
+    """Bronze tables of which no row says when it is from, so that none can be too old."""
+    return sorted(name for name in names if name.startswith("bronze.") and not age_columns(tables.by_name(name)))
 
 
-def retire(lake: Lake, keep_days: Mapping[str, int], as_of: date) -> dict[str, int]:
-    """Take rows out that are older than their table keeps them, counted back from ``as_of``. Rows by table that went or
-    were emptied. A row whose age is not known stays: unknown is not old; so does one that its contract says lasts.
+def retire(
+    lake: Lake, keep_days: Mapping[str, int], as_of: date, today: date | None = None, *, dry_run: bool = False
+) -> dict[str, int]:
+    """Take out what is older than its table keeps it, counted back from ``as_of``, of logs from ``today`` (UTC). Rows
+    by table that went or were emptied, or would be. A row whose age is not known stays: unknown is not old; so does one
+    that its contract says lasts.
 
     Files that cannot hold anything too old are not read: their log says so, or a note of when they were read before.
+    Logs are looked through once a day. A death in between leaves whole tables as they were, or without; the next call
+    does the rest.
 
     Raises:
-        ConfigError: see `checked`.
+        ConfigError: see `way`.
     """
     checked(keep_days)
-    done = {}
+    today = today or datetime.now(UTC).date()
+    looked = json.loads(lake.get(_LOOKED) or b"{}")
+    done, now = {}, {name: [today.isoformat(), days] for name, days in keep_days.items() if name in LOGS}
     for name, days in sorted(keep_days.items()):
-        if lake.exists(name) and (rows := _retired(lake, name, as_of - timedelta(days=days))):
+        if not lake.exists(name) or (not dry_run and name in LOGS and looked.get(name) == now[name]):
+            continue
+        match way(name):
+            case "rows":
+                rows = _retired(lake, name, as_of - timedelta(days=days), dry_run)
+            case "editions":
+                rows = editions.retire(lake, name, as_of - timedelta(days=days), dry_run=dry_run)
+            case "log":
+                rows = _shortened(lake, name, today - timedelta(days=days), dry_run)
+        if rows:
             done[name] = rows
+    if now and looked != now and not dry_run:
+        lake.put(_LOOKED, json.dumps(now).encode())
     return done
 
 
-def _retired(lake: Lake, name: str, before: date) -> int:
+def _shortened(lake: Lake, name: str, before: date, dry_run: bool) -> int:
+    """Take the rows out of a log that were written before a day."""
+    moment = datetime.combine(before, time(), UTC)
+    is_old = (pl.col(LOGS[name]) < moment).fill_null(False)
+    if name == "quality.data_quality_metrics":
+        is_old &= ~_still_compared(lake, name)
+    if dry_run:
+        return int(lake.scan(name).filter(is_old).select(pl.len()).collect().item())
+    aged = [f for f in lake.files(name) if lake.scan(name, [f]).filter(is_old).head(1).collect().height]
+    return lake.rewrite(name, lambda rows: rows.filter(~is_old), reason="retention", files=aged) if aged else 0
+
+
+def _still_compared(lake: Lake, metrics: str) -> pl.Expr:
+    """The newest measurement of each table, after which the next ones are told apart, and all those of a table of which
+    an alert stands: without what it was compared with it would close by itself."""
+    alerts = lake.scan("quality.alerts") if lake.exists("quality.alerts") else None
+    stands = [] if alerts is None else alerts.filter(pl.col("cleared_at").is_null()).collect()["table_name"].to_list()
+    newest = dict(lake.scan(metrics).group_by("table_name").agg(pl.col("table_version").max()).collect().rows())
+    since = newest | dict.fromkeys(stands, -1)
+    return pl.col("table_version") >= pl.col("table_name").replace_strict(since, default=-1, return_dtype=pl.Int64)
+
+
+def _retired(lake: Lake, name: str, before: date, dry_run: bool) -> int:
     noted = _Noted.of(lake, name)
     doubtful = [f for f in lake.files(name) if noted.may_hold_older(f, before)]
     if not doubtful:
@@ -68,7 +140,7 @@ def _retired(lake: Lake, name: str, before: date) -> int:
     declared = tables.spec(table)
     # A row of which it cannot be told lasts: it may be a refusal that was not read.
     can_go = ~declared.lasting(lake.scan(name)).fill_null(True) if declared.lasting else pl.lit(True)
-    if declared.erasure != "delete":
+    if declared.erasure == "anonymize":
         can_go &= pl.any_horizontal(pl.col(c).is_not_null() for c in _personal(table))
     aged = []
     for file in doubtful:
@@ -77,8 +149,10 @@ def _retired(lake: Lake, name: str, before: date) -> int:
             aged.append(file)
         else:
             noted.oldest[file.path] = oldest
-    noted.save(lake)
     is_old = can_go & (_age(table) < before).fill_null(False)
+    if dry_run:
+        return int(lake.scan(name, aged).filter(is_old).select(pl.len()).collect().item()) if aged else 0
+    noted.save(lake)
     return lake.rewrite(name, partial(_without, table, is_old), reason="retention", files=aged) if aged else 0
 
 
@@ -124,6 +198,6 @@ def _personal(table: type[Table]) -> tuple[str, ...]:
 
 
 def _without(table: type[Table], old: pl.Expr, rows: pl.DataFrame) -> pl.DataFrame:
-    if tables.spec(table).erasure == "delete":
+    if tables.spec(table).erasure != "anonymize":
         return rows.filter(~old)
     return rows.with_columns(pl.when(~old).then(pl.col(c)).alias(c) for c in _personal(table))

@@ -19,9 +19,7 @@ from customer360.models.identity.erasure import (
     person_of,
 )
 from customer360.models.identity.registry import former_records
-from customer360.pipelines import last_complete_day_end, policy
 from customer360.pipelines.denied import denied
-from customer360.pipelines.rules import PolicyRules
 from customer360.platform import (
     erasure_list,
     graph,
@@ -29,7 +27,6 @@ from customer360.platform import (
     privacy,
     purposes,
     restrictions,
-    retention,
     telemetry,
     warehouse,
 )
@@ -47,7 +44,7 @@ from customer360.platform.run.rereading import Reread, drop, retry
 from customer360.platform.run.snapshots import confirm
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
-from customer360.serve import money
+from customer360.serve import expiry, money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import IDENTITIES, has_nobody, hide_person, is_published, publish_gold
@@ -75,8 +72,9 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     if request.command != "erase":  # a restore ends with one, and none waits until a policy is right
         marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
         _say_unfinished(lake)
-        _say_ageless(settings)
-        retire = partial(retire_old, settings)
+        expiry.say_ageless(settings)
+        retire = partial(expiry.retire_old, settings)
+        settings = expiry.without_old_versions(settings)
     with (
         freshness.watched(state_folder(settings), request.command) as ended,
         lake.run_lock(request.command),
@@ -88,6 +86,8 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
             _heed_refusals_beside(settings)
             raise
         heed_refusals(settings, with_star=request.command != "erase")  # which loads the star itself
+        if retire:
+            expiry.tidy(settings)
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
         with lake.at_one_look(money.TOLD):
@@ -102,36 +102,6 @@ def _say_unfinished(lake: Lake) -> None:
             f"the erasure of {person} was cut short and its rows are not all gone; "
             f"`customer360 erase {person} --yes` takes it up again"
         )
-
-
-def retire_old(settings: Settings) -> bool:
-    """Take rows out of bronze that the policy does not keep any longer, counted back from the last complete day of the
-    data, as far as that is known. Whether there were any. Call it under the run lock."""
-    lake, days = lake_of(settings), _keep_days(settings)
-    if not days or not all(map(lake.exists, graph.DATE_TABLES)):
-        return False
-    gone = retention.retire(lake, days, last_complete_day_end(lake, settings.zones))
-    for table, rows in gone.items():
-        telemetry.event(f"retired: {rows:,} rows of {table}, older than {days[table]:,} days", table=table)
-    return bool(gone)
-
-
-def _keep_days(settings: Settings) -> dict[str, int]:
-    """Raises ConfigError: the policy names a table that cannot be kept for a time."""
-    rules = rules_of(settings)["policy"]
-    assert isinstance(rules, PolicyRules)
-    days = policy.keep_days(rules)
-    retention.checked(days)
-    return days
-
-
-def _say_ageless(settings: Settings) -> None:
-    """One line on the tables that a policy reaches and cannot shorten; raises ConfigError as `_keep_days`."""
-    _keep_days(settings)
-    rules = rules_of(settings)["policy"]
-    assert isinstance(rules, PolicyRules)
-    if stay := policy.ageless(rules):
-        telemetry.event(f"keep_days: rows of {', '.join(stay)} do not say when they are from and stay until erased")
 
 
 def heed_refusals(settings: Settings, *, with_star: bool = True) -> None:

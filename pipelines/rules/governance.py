@@ -64,7 +64,11 @@ class PolicyRules(Frozen):
         "identity": _domain("customer data", "telling who is one person", "legitimate interest"),
         "quality": _domain("data engineering", "repair of records that were refused", "legitimate interest"),
     }
-    keep_days: dict[str, int | None] = {}  # by table: bronze.events: 730
+    # By table of bronze or dated gold, or log of quality: bronze.events: 730
+    keep_days: dict[str, Annotated[int, Field(gt=0)] | None] = {}
+    # Of what is kept in the state folder: the audit (whole months), what was exported for people who asked, reports of
+    # erasures, and what became of changes that were sent with an Idempotency-Key. None: for good
+    state_days: dict[Literal["audit", "changes", "erasures", "exports"], Annotated[int, Field(gt=0)] | None] = {}
     # Who answers for a table: by table, by domain or by layer, where `domains` does not say.
     owners: dict[str, str] = {
         "catalog": "merchandising",

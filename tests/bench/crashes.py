@@ -1,5 +1,7 @@
 """Runs on systems of five kinds that die: `python tests/bench/crashes.py [--runs 200 --seed 1 --kinds topic]`.
 
+With `--pause 3600` a topic and the logs of databases are left for an hour instead: see `crash_pauses.py`.
+
 Each run is a process that is killed with SIGKILL before or after one of the calls that `POINTS` names, at a random
 moment, or not at all, while the other side may fail as well: the broker stands still and goes on, or others join and
 leave its group; the API answers nothing but 503 in the middle of a crawl; the server of webhooks is killed between the
@@ -17,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         "sources.protocols.web.session.Session._sent", "sources.protocols.web.crawl._asked",
     ),
     "webhooks": (
-        *SHARED, "sources.webhooks.Webhooks._records", "sources.protocols.hooks.journal.frames",
+        *SHARED, "sources.webhooks.Webhooks.records_in", "sources.protocols.hooks.journal.frames",
         "sources.protocols.hooks.journal.retire", "sources.protocols.hooks.journal._keep",
         "sources.protocols.hooks.journal._sync_folder",
     ),
@@ -102,8 +104,8 @@ def settings_of(root: Path, kind: str, where: str) -> Any:
     })  # fmt: skip
 
 
-def dies_at(point: str, side: str, nth: int) -> None:
-    """Let this process die before or after the nth call of a function of the platform."""
+def place_of(point: str) -> tuple[Any, str]:
+    """The module or class of the platform that a point names, and the name in it."""
     import importlib
 
     parts = point.split(".")
@@ -113,7 +115,14 @@ def dies_at(point: str, side: str, nth: int) -> None:
             break
     for name in parts[cut:-1]:
         owner = getattr(owner, name)
-    real, calls = getattr(owner, parts[-1]), 0
+    assert callable(getattr(owner, parts[-1], None)), f"there is no {point}"
+    return owner, parts[-1]
+
+
+def dies_at(point: str, side: str, nth: int) -> None:
+    """Let this process die before or after the nth call of a function of the platform."""
+    owner, name = place_of(point)
+    real, calls = getattr(owner, name), 0
 
     def called(*args: Any, **keys: Any) -> Any:
         nonlocal calls
@@ -125,7 +134,7 @@ def dies_at(point: str, side: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    setattr(owner, parts[-1], called)
+    setattr(owner, name, called)
 
 
 def one_run(request: dict[str, Any]) -> None:
@@ -266,6 +275,9 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     log, counts, sent = root / "log", Counter[str](), {"k0": 0}
     side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
+    for point in POINTS[kind]:
+        place_of(point)  # one that is called otherwise today would kill nobody
+    tried, died, waiting = set[tuple[str, str]](), set[tuple[str, str]](), deque[tuple[str, str]]()
     try:
         if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log
             assert json.loads(driver.ask({"root": str(root), "kind": kind, "where": side.where})) == 0, log.read_text()
@@ -278,14 +290,22 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 rows.append({"ID": f"{key}-{sent[key]}", "OF": key, "N": sent[key]})
             side.send(rows, dice)
             asked: dict[str, Any] = {"root": str(root), "kind": kind, "where": side.where}
-            point, where = sides[(number + seed) % len(sides)]
-            dying = dice.choice(({"point": point, "side": where, "nth": dice.choice((1, 1, 2, 3))},) * 5
-                                + ({"seconds": dice.uniform(0, 0.6)}, {}))  # fmt: skip
+            dying: dict[str, Any] = dice.choice(({"seconds": dice.uniform(0, 0.6)}, {}))
+            if number % 10 != 9:  # each place in turn, and the first of its calls in the first round
+                if not waiting:
+                    waiting.extend(sides[(seed + n) % len(sides)] for n in range(len(sides)))
+                point, where = waiting.popleft()
+                dying = {"point": point, "side": where, "nth": dice.choice((1, 2, 3)) if tried >= set(sides) else 1}
+                tried.add((point, where))
             calm = dice.random() < 0.7
             with ExitStack() if calm else side.disturbed(dice):
                 ended = json.loads(driver.ask(asked | dying))
+            assert ended in ("killed", 0, 3), f"seed {seed}/{kind}/{number} {dying}: {log.read_text()[-1500:]}"
             counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
             counts["other side disturbed"] += not calm
+            if "point" in dying:
+                place = dying["point"], dying["side"]
+                (died.add if ended == "killed" else waiting.append)(place)  # one that was not come to is tried again
             # Another one changes nothing; of a log the first may land what waited, and the next what came since
             for _ in range(1 + (number % 4 == 0) + (kind in FOLLOWED)):
                 ended = json.loads(driver.ask(asked))
@@ -296,6 +316,9 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
                 raise AssertionError(f"seed {seed}/{kind}/{number} {dying}: {fault}") from None
         counts["rows"] = sum(sent.values()) + len(sent)
         counts["deaths of the server"] = getattr(side, "deaths", 0)
+        counts["places tried"], counts["places died at"] = len(tried), len(died)
+        if missed := [f"{where} {point}" for point, where in sides if (point, where) in tried - died]:
+            print(f"{kind}: no death {', '.join(missed)}", flush=True)
         return counts
     finally:
         driver.end()
@@ -307,6 +330,7 @@ def main() -> None:
     asked.add_argument("--runs", type=int, default=200, help="of all kinds together")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--kinds", nargs="*", choices=list(SIDES), default=list(SIDES))
+    asked.add_argument("--pause", type=float, help="seconds for which the other side, or the reader, is away instead")
     asked.add_argument("--as", dest="part", nargs="*", default=[], help=argparse.SUPPRESS)
     options = asked.parse_args()
     match options.part:
@@ -316,6 +340,11 @@ def main() -> None:
             serve_topic()
         case ["hooks", root, port]:
             serve_hooks(Path(root), int(port))
+        case _ if options.pause is not None:
+            from crash_pauses import pauses
+
+            declare()
+            pauses([kind for kind in options.kinds if kind in ("topic", *FOLLOWED)], options.pause, options.seed)
         case _:
             declare()
             for kind in options.kinds:

@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -39,6 +40,7 @@ from customer360.platform.sources.protocols.changes.relations import Relation
 from customer360.serve.compose import compose
 
 MADE_AT = "2026-06-01T10:00:00.000000+00:00"
+ENDS = slice(14, 18)  # of an event, in its packet: where in its file it ends
 GTID = 0xA2  # the kind of event with which a transaction of MariaDB begins
 MAPPING = {"CUSTOMER_ID": "id", "FIRST_NAME": "name", "EMAIL_ADDRESS": "mail"}
 PLAIN = ("id integer PRIMARY KEY, name varchar(80), mail text, spent numeric(12,4), born date, seen timestamp, "
@@ -267,6 +269,8 @@ def asked_again(
     changed = sum(a != b for a, b in zip(taken, made, strict=True))
     is_displaced = not is_calm and dice.random() < 0.1
     made = displaced(dice, made) if is_displaced else made
+    upto = f"{piece.detail['upto'].rpartition(':')[0]}:{int.from_bytes(taken[-1][ENDS], 'little')}"
+    piece = piece if is_calm else replace(piece, detail=piece.detail | {"upto": upto})
     with (
         mock.patch.object(packets, "connect", lambda **_: Again(made)),
         mock.patch.object(type(bench.source.connected), "session", opened(told)),  # type: ignore[attr-defined]

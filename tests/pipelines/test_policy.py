@@ -55,7 +55,8 @@ def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> 
     short = {**domains, "behavior": domains["behavior"].model_copy(update={"keep_days": 400})}
     rules = PolicyRules(domains=short, keep_days={"bronze.sessions": None, "bronze.transactions": 3650})
     usual = dict.fromkeys(("bronze.devices", "bronze.events", "bronze.impressions"), 400)
-    assert keep_days(rules) == {**usual, "bronze.transactions": 3650}
+    sources = {name: days for name, days in keep_days(rules).items() if name.startswith("bronze.")}
+    assert sources == {**usual, "bronze.transactions": 3650}
     retention.checked(keep_days(rules))
     rules = rules.model_copy(update={"keep_days": {**rules.keep_days, "bronze.preferences": 90}})
     told = {each.table: each.retention for each in policies(rules)}
@@ -64,6 +65,20 @@ def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> 
     for wrong in ("bronze.agents", "silver.events", "bronze.campaign_audiences"):
         with pytest.raises(ConfigError, match=wrong):
             retention.checked({wrong: 10})
+
+
+def test_editions_of_persons_go_with_the_source_below_them_that_goes_first() -> None:
+    rules = PolicyRules(keep_days={"bronze.events": 400, "bronze.reviews": 100, "gold.customer_value": None,
+                                   "gold.predictions": 50, "gold.price_index": 30, "bronze.weather": 20})  # fmt: skip
+    days = keep_days(rules)
+    assert (days["gold.customer_360"], days["gold.device_evidence"]) == (100, 400)
+    assert "gold.customer_value" not in days, "said to stay"
+    assert (days["gold.predictions"], days["gold.price_index"]) == (50, 30)
+    assert "gold.product_demand" not in days, "it names nobody"
+    retention.checked(days)
+    told = {each.table: each.retention for each in policies(rules)}
+    assert told["gold.customer_360"] == "as its sources; its editions 100 days"
+    assert not keep_days(PolicyRules())
 
 
 def test_tables_of_a_domain_whose_rows_have_no_age_stay_and_are_named() -> None:

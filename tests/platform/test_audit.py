@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -129,3 +129,74 @@ def test_a_user_without_a_name_is_noted_by_number(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(audit.getpass, "getuser", nameless)
     assert audit.user() == f"user {os.getuid()}"
+
+
+def months(state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two lines in each of three months."""
+
+    class Clock(datetime):
+        at = datetime(2026, 1, 5, tzinfo=UTC)
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return cls.at
+
+    monkeypatch.setattr(audit, "datetime", Clock)
+    for month in (1, 2, 3):
+        Clock.at = datetime(2026, month, 5, tzinfo=UTC)
+        for person in (f"p{month}", f"q{month}"):
+            audit.append(state, name="shop", person=person)
+    return state / audit.FOLDER
+
+
+def test_old_months_go_and_what_is_kept_can_still_be_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = months(tmp_path, monkeypatch)
+    assert audit.forget(tmp_path, date(2026, 3, 20), dry_run=True) == 4
+    assert audit.verify(tmp_path).lines == 6
+    assert audit.forget(tmp_path, date(2026, 3, 20)) == 4
+    assert [e.get("person") for e in audit.entries(tmp_path)] == ["p3", "q3", None]
+    assert audit.verify(tmp_path).lines == 7
+    assert audit.forget(tmp_path, date(2026, 3, 20)) == 0
+    assert audit.forget(tmp_path, date(2030, 1, 1)) == 0, "the newest month stays"
+    audit.append(tmp_path, person="r3")
+    assert audit.verify(tmp_path).lines == 8
+    (home / "begins.json").unlink()
+    with pytest.raises(AuditBroken, match="line 1 is missing"):
+        audit.verify(tmp_path)
+
+
+def test_a_cut_that_no_line_speaks_of_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = months(tmp_path, monkeypatch)
+    last = list(audit.entries(tmp_path))[1]
+    (home / "2026-01.jsonl").unlink()
+    (home / "begins.json").write_text(f'{{"n": {last["n"]}, "digest": "{last["digest"]}"}}')
+    with pytest.raises(AuditBroken, match="no line says that those up to 2 went"):
+        audit.verify(tmp_path)
+    (home / "begins.json").write_text("{")
+    with pytest.raises(AuditBroken, match=r"begins\.json cannot be read"):
+        audit.verify(tmp_path)
+
+
+def test_a_changed_audit_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = months(tmp_path, monkeypatch)
+    first = home / "2026-01.jsonl"
+    first.write_bytes(first.read_bytes().replace(b"p1", b"p9"))
+    with pytest.raises(AuditBroken, match="line 1 was changed"):
+        audit.forget(tmp_path, date(2026, 3, 20))
+    assert first.exists()
+
+
+@pytest.mark.parametrize("dies", ["replace", "unlink"])
+def test_a_deletion_that_died_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str) -> None:
+    months(tmp_path, monkeypatch)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, dies, die)
+        audit.forget(tmp_path, date(2026, 3, 20))
+    audit.verify(tmp_path)
+    audit.forget(tmp_path, date(2026, 3, 20))
+    audit.verify(tmp_path)
+    assert [e["person"] for e in audit.entries(tmp_path) if "person" in e] == ["p3", "q3"]

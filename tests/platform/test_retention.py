@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from customer360.platform import retention, tables
-from customer360.platform.lake import File, Lake
-from customer360.platform.tables import Date, Float, String, Table, Timestamp, personal
+from customer360.platform import quality, retention, tables
+from customer360.platform.errors import ConfigError
+from customer360.platform.lake import File, Lake, editions
+from customer360.platform.quality.metrics import Alerts, DataQualityMetrics
+from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
+
+TODAY = date(2026, 3, 2)
 
 
 @pytest.mark.parametrize("erasure", ["delete", "anonymize"])
@@ -105,3 +109,107 @@ def test_a_file_is_read_once_and_again_only_when_a_row_of_it_is_due(
     assert retention.retire(lake, {name: 365}, date(2025, 6, 2)) == {} and read == []
     assert retention.retire(lake, {name: 365}, date(2026, 6, 1)) == {name: 1}
     assert lake.scan(name).sort("ID").collect()["WHO"].to_list() == [None, None, "z"]
+
+
+def test_rows_that_name_nobody_go_where_a_table_says_how_long(tmp_path: Path, registries: None) -> None:
+    class Weather(Table, table="bronze.t_weather", key=("ID",), past=("AT",), erasure="none"):
+        """One row per day."""
+
+        ID = String()
+        AT = Timestamp(nullable=True)
+
+    lake, name = Lake(str(tmp_path), buckets=2), "bronze.t_weather"
+    old, new = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    visits(lake, name, Weather, ID=["a", "b", "c"], AT=[old, new, None])
+    assert retention.retire(lake, {name: 365}, date(2026, 2, 1), dry_run=True) == {name: 1}
+    assert lake.scan(name).collect().height == 3
+    assert retention.retire(lake, {name: 365}, date(2026, 2, 1)) == {name: 1}
+    assert lake.scan(name).collect()["ID"].to_list() == ["b", "c"]
+
+
+def test_editions_of_gold_go_by_their_date_and_the_current_one_of_each_maker_stays(
+    tmp_path: Path, registries: None
+) -> None:
+    class Scores(Table, table="gold.t_scores", partition_by=("as_of", "model")):
+        """One row per date and model."""
+
+        as_of = Date()
+        model = String()
+        score = Integer()
+
+    lake, name = Lake(str(tmp_path), buckets=2), "gold.t_scores"
+    lake.ensure(Scores)
+    for number, (model, day) in enumerate(
+        [("churn", date(2025, 1, 1)), ("value", date(2025, 1, 1)), ("churn", date(2025, 12, 1)), ("churn", TODAY)]
+    ):
+        node, scope = f"{name}/{model}", {"as_of": str(day), "model": model}
+        add = lake.write_file(name, pl.DataFrame({"score": [number]}), scope)
+        lake.replace(name, [add], scope=scope, app=f"node:{node}", app_version=7, marks=editions.mark(node, day))
+    assert retention.retire(lake, {name: 100}, TODAY, dry_run=True) == {name: 1}
+    assert retention.retire(lake, {name: 100}, TODAY) == {name: 1}
+    left = lake.scan(name).sort("score").collect()
+    assert left["score"].to_list() == [1, 2, 3], "of the value model the old one is the current one"
+    assert lake.transaction(name, f"node:{name}/churn") == 7, "nothing is built again for it"
+    assert retention.retire(lake, {name: 100}, TODAY) == {}
+
+
+def letters(lake: Lake, seq: int, received: datetime) -> None:
+    schema = tables.schema(quality.DeadLetters)
+    said = {"letter_id": f"s/{seq}/f/1", "source": "s", "table_name": "bronze.t", "seq": seq, "received_at": received}
+    frame = pl.DataFrame({c: [said.get(c)] for c in schema}, schema=schema)
+    lake.ensure(quality.DeadLetters)
+    lake.append_batch("quality.dead_letters", [lake.write_file("quality.dead_letters", frame.drop("source"),
+                      {"source": "s"})], source="s", seq=seq)  # fmt: skip
+
+
+def test_letters_go_by_the_day_on_which_they_came_and_are_looked_through_once_a_day(tmp_path: Path) -> None:
+    lake, name = Lake(str(tmp_path), buckets=2), "quality.dead_letters"
+    letters(lake, 1, datetime(2026, 2, 1, tzinfo=UTC))
+    letters(lake, 2, datetime(2026, 3, 1, tzinfo=UTC))
+    assert retention.retire(lake, {name: 40}, date(2020, 1, 1), TODAY) == {}, "their day is not that of the data"
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY) == {name: 1}, "another number of days"
+    assert lake.scan(name).collect()["seq"].to_list() == [2]
+    assert lake.transaction(name, "batch:s") == 2, "what was landed is not landed again"
+    letters(lake, 3, datetime(2026, 1, 1, tzinfo=UTC))
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY) == {}
+    assert retention.retire(lake, {name: 20}, date(2020, 1, 1), TODAY + timedelta(days=1)) == {name: 1}
+
+
+def test_measurements_go_but_for_the_newest_and_what_a_standing_alert_was_compared_with(tmp_path: Path) -> None:
+    lake, name = Lake(str(tmp_path), buckets=2), "quality.data_quality_metrics"
+    rows = {"table_name": ["a", "a", "b", "b", "c"], "table_version": [1, 2, 1, 2, 1], "source_system": ["ALL"] * 5,
+            "measured_at": [datetime(2025, 1, day, tzinfo=UTC) for day in (1, 2, 1, 2, 1)]}  # fmt: skip
+    store(lake, DataQualityMetrics, rows)
+    store(lake, Alerts, {"table_name": ["b", "c"], "opened_version": [2, 1],
+                         "cleared_at": [None, datetime(2025, 2, 1, tzinfo=UTC)]})  # fmt: skip
+    assert retention.retire(lake, {name: 30}, TODAY, TODAY) == {name: 1}
+    left = lake.scan(name).select("table_name", "table_version").sort(pl.all()).collect().rows()
+    assert left == [("a", 2), ("b", 1), ("b", 2), ("c", 1)]
+
+
+def store(lake: Lake, table: type[Table], columns: dict[str, list[object]]) -> None:
+    name, schema = tables.spec(table).name, tables.schema(table)
+    count = len(next(iter(columns.values())))
+    frame = pl.DataFrame({c: columns.get(c, [None] * count) for c in schema}, schema=schema)
+    lake.ensure(table)
+    lake.replace(name, [lake.write_file(name, frame, {})], scope={}, app="t", app_version=1)
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("silver.t_built", "silver.t_built follows what it is built on; shorten its sources in bronze"),
+    ("quality.quarantine", "quality.quarantine follows what it is built on"),
+    ("bronze.t_ageless", "do not say when they are from"),
+])  # fmt: skip
+def test_what_follows_or_has_no_age_cannot_be_kept_for_a_time(registries: None, name: str, said: str) -> None:
+    class Built(Table, table="silver.t_built"):
+        """One row per row."""
+
+        ID = String()
+
+    class Ageless(Table, table="bronze.t_ageless", key=("ID",)):
+        """One row per row."""
+
+        ID = String()
+
+    with pytest.raises(ConfigError, match=said):
+        retention.checked({name: 30})

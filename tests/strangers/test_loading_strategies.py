@@ -131,6 +131,24 @@ def by_changes(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Serie
     return landed_days(found, postgres.connection(database), source, arrives)
 
 
+def by_binlog(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    """The log of MariaDB, whose columns hold moments in UTC."""
+    maria = request.getfixturevalue("maria")
+    database = maria.fresh()
+    kinds = {"timestamptz": "timestamp(6) NULL", "numeric(12, 2)": "decimal(12, 2)", "text": "varchar(20)",
+             "text PRIMARY KEY": "varchar(20) PRIMARY KEY", "char(3)": "char(3)"}  # fmt: skip
+    maria.execute(database, f"CREATE TABLE sales ({', '.join(f'{n} {kinds[kind]}' for n, kind in COLUMNS.items())})")
+
+    def arrives(_: Any, rows: list[dict[str, str]]) -> None:
+        values = (", ".join(f"'{value.removesuffix('+00')}'" for value in row.values()) for row in rows)
+        update = ", ".join(f"{name} = VALUES({name})" for name in COLUMNS)
+        told = ", ".join(f"({value})" for value in values)
+        maria.execute(database, "SET time_zone = '+00:00'",
+                      f"INSERT INTO sales VALUES {told} ON DUPLICATE KEY UPDATE {update}")  # fmt: skip
+
+    return landed_days(found, maria.connection(database), {"kind": "binlog", "relation": "sales"}, arrives)
+
+
 def by_debezium(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
     """A topic to which Debezium writes what was inserted and updated, each change twice, as after a restart."""
     kafka = request.getfixturevalue("kafka")
@@ -198,6 +216,7 @@ Arrives = Callable[[Any, list[dict[str, str]]], None]
 ARRIVALS: dict[str, Callable[[Any, pytest.FixtureRequest], dict[str, pl.Series]]] = {
     "topic": by_topic,
     "log of changes": by_changes,
+    "log of MariaDB": by_binlog,
     "Debezium's topic": by_debezium,
     "webhooks": by_messages,
     "API, what changed": by_api_since,

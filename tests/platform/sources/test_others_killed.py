@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,12 @@ def test_killed_anywhere_what_was_sent_is_there_once_and_in_order(
     bench.declare()
     counts = bench.crash(tmp_path / kind, kind, 3 if kind in bench.FOLLOWED else 6, 20260630)
     assert counts["killed"] > 0 and counts["rows"] > 6
+
+
+@pytest.mark.slow
+def test_left_for_a_while_by_the_broker_or_by_us_nothing_is_lost() -> None:
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+    command = [sys.executable, str(BENCH), "--pause", "1", "--kinds", "topic"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert told.stdout.count("none lost, none twice, in order") == 2

@@ -24,6 +24,7 @@ NEEDED = {"log_bin": "ON", "binlog_format": "ROW", "binlog_row_image": "FULL", "
 UNWANTED = {"log_bin_compress": "OFF", "binlog_transaction_compression": "OFF", "binlog_row_value_options": "''"}
 COMPRESSED, PAYLOAD, PARTIAL, INCIDENT = 0xA5, 0x28, 0x27, 0x1A  # numbers of events: MariaDB's from the first on
 PURGED, DENIED = (1236,), (1045, 1142, 1227)
+FIRST = 4  # bytes before the first event of a file
 UNNAMED = "UNKNOWN_COL"  # how the client names columns that the log does not
 _EMPTIED = re.compile(
     r"\s*+(?>/\*.*?\*/\s*+)*+TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.I | re.S
@@ -157,18 +158,23 @@ class Binlog:
                 stream.close()
 
     def _grouped(self, stream: Any, rows: dict[Any, Any], upto: Place) -> Iterator[Group]:
-        group, file, layouts = Group(upto), stream.log_file, dict[int, Layout]()
+        group, layouts = Group(upto), dict[int, Layout]()
+        file = stream.log_file
         for raw in _whole(stream):
-            place = Place.of(stream.log_file, stream.log_pos)
-            if place > upto:
-                return
-            name = type(raw).__name__
+            place, name = Place.of(stream.log_file, stream.log_pos), type(raw).__name__
             if name == "RotateEvent":
+                if place.file == file:  # as a connection begins; where an event ends, it says itself
+                    continue
+                if not _comes_next(place, file):
+                    raise Unreadable(f"the log goes on at {place} after {file}, which is not what follows")
+                if place > upto:
+                    return
                 # Numbers of tables are those of a server that did not stop in between, which begins a file. One of
                 # these also comes after each connection: the client makes a new one within a statement too
-                if stream.log_file != file:
-                    stream.table_map = {}
+                stream.table_map = {}
                 file = stream.log_file
+            elif place > upto:
+                return
             elif name in ("GtidEvent", "MariadbGtidEvent"):
                 group.transaction = str(raw.gtid)
             elif type(raw) in rows:
@@ -182,6 +188,8 @@ class Binlog:
                 group.at = datetime.datetime.fromtimestamp(raw.timestamp, datetime.UTC)
                 yield group
                 group = Group(upto)
+        if (end := Place.of(stream.log_file, stream.log_pos)) < upto:
+            raise TransientError(f"{self.server.where} ends its log at {end} so far, and not at {upto} as it said")
 
     def _is_emptied(self, raw: Any) -> bool:
         found = _EMPTIED.match(raw.query)
@@ -241,6 +249,13 @@ class Binlog:
             filter_non_implemented_events=False,  # it stops at those that hold changes
             freeze_schema=True,  # what a number of a table means is read once: an altered table has another one
         )  # fmt: skip
+
+
+def _comes_next(place: Place, file: str) -> bool:
+    """Whether a log goes on at a place after a file. What says so is sent without a checksum as a connection begins."""
+    before = Place.of(file, 0)
+    names = place.file.rpartition(".")[0], file.rpartition(".")[0]
+    return place.number == before.number + 1 and names[0] == names[1] and place.offset == FIRST
 
 
 def _in_order(gtids: str) -> str:
