@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -285,9 +286,15 @@ class Measured:
         try:
             await self.app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path_format", "none")
-            REQUESTS.labels(route=route, status=str(status)).inc()
-            SECONDS.labels(route=route).observe(time.perf_counter() - start)
+            requests, seconds = _counters(getattr(scope.get("route"), "path_format", "none"), status)
+            requests.inc()
+            seconds.observe(time.perf_counter() - start)
+
+
+@cache
+def _counters(route: str, status: int) -> tuple[Counter, Histogram]:
+    """To look labels up costs as much as to count."""
+    return REQUESTS.labels(route=route, status=str(status)), SECONDS.labels(route=route)
 
 
 # ---- running --------------------------------------------------------------------------------------------------

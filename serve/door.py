@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Mapping
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,6 @@ from urllib.parse import parse_qs
 
 import orjson
 from fastapi import HTTPException
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, telemetry
@@ -32,6 +32,7 @@ from customer360.serve.realtime.logs import Busy
 
 MOST_AT_ONCE = 512  # requests
 MOST_UNKNOWN = 64  # of them, whose key is in the body
+MOST_SENT = 100  # kinds of headers that are kept
 MOST_LISTED = 100  # refused calls of a batch that an answer names
 LATER = {"Retry-After": "10"}
 PREFIX = "/v1/"
@@ -58,6 +59,7 @@ class Door:
         self._failures = telemetry.log.getChild("events")
         if not self._failures.filters:
             self._failures.addFilter(Repeats())
+        self._sent: dict[frozenset[tuple[str, str]], list[tuple[bytes, bytes]]] = {}
         self._headers = HEADERS | ({"Strict-Transport-Security": ONE_YEAR} if public_url.startswith("https://") else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +68,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         scope["route"] = _Route(path)
-        headers = Headers(scope=scope)
+        headers = _read(scope)
         self._at_once += 1
         shown: dict[str, str] = {}
         try:
@@ -79,7 +81,7 @@ class Door:
             self._at_once -= 1
 
     async def _answer(
-        self, scope: Scope, path: str, headers: Headers, receive: Receive
+        self, scope: Scope, path: str, headers: Mapping[str, str], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
         method = scope["method"]
         if path == SNIPPET:
@@ -105,7 +107,7 @@ class Door:
             said["refused_in_all"] = len(taken.refused)
         return 200, orjson.dumps(said), {"Content-Type": "application/json"}
 
-    async def _taken(self, scope: Scope, kind: str | None, headers: Headers, receive: Receive) -> Taken:
+    async def _taken(self, scope: Scope, kind: str | None, headers: Mapping[str, str], receive: Receive) -> Taken:
         assert self._collector is not None
         if not self._collector.activities.is_ready:
             await asyncio.to_thread(self._collector.activities.ready)
@@ -129,7 +131,7 @@ class Door:
         access.require(principal, "writer")
         return principal
 
-    async def _body(self, headers: Headers, receive: Receive, *, is_known: bool) -> bytes:
+    async def _body(self, headers: Mapping[str, str], receive: Receive, *, is_known: bool) -> bytes:
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise HTTPException(400, "Content-Length is no number")
@@ -146,7 +148,7 @@ class Door:
         finally:
             self._unknown -= not is_known
 
-    def _crossing(self, headers: Headers, path: str) -> dict[str, str]:
+    def _crossing(self, headers: Mapping[str, str], path: str) -> dict[str, str]:
         """What a browser must hear so that a page of another origin may send, and read the answer."""
         if path == SNIPPET:
             return {"Cross-Origin-Resource-Policy": "cross-origin"}
@@ -159,13 +161,18 @@ class Door:
                 "Cross-Origin-Resource-Policy": "cross-origin"}  # fmt: skip
 
     async def _send(self, send: Send, status: int, body: bytes, more: dict[str, str]) -> None:
-        own = [(name.lower().encode(), value.encode()) for name, value in more.items()]
-        taken = {name for name, _ in own}
-        held = ((name.lower().encode(), value.encode()) for name, value in self._headers.items())
-        headers = own + [each for each in held if each[0] not in taken]
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers = [*self._laid_under(frozenset(more.items())), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _laid_under(self, own: frozenset[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+        """Headers of an answer, with those that every answer has; made once for each few that there are."""
+        if (kept := self._sent.get(own)) is None:
+            by_name = {name.lower(): value for name, value in (*self._headers.items(), *sorted(own))}
+            kept = [(name.encode(), value.encode()) for name, value in by_name.items()]
+            if len(self._sent) < MOST_SENT:
+                self._sent[own] = kept
+        return kept
 
     async def _fail(self, fault: Exception, scope: Scope, receive: Receive, send: Send, shown: dict[str, str]) -> None:
         answer = answer_to(HTTPException(400, str(fault)) if isinstance(fault, Refused) else fault)
@@ -179,7 +186,13 @@ class Door:
         await answer(scope, receive, send)
 
 
-def _key_of(headers: Headers) -> str | None:
+def _read(scope: Scope) -> dict[str, str]:
+    """Headers by name in small letters, the first of each, all at once: Starlette looks through all for each that is
+    asked for."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _key_of(headers: Mapping[str, str]) -> str | None:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return presented(headers)

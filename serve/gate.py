@@ -52,7 +52,7 @@ HEADERS = {
 ONE_YEAR = "max-age=31536000"
 
 
-def presented(headers: Headers) -> str | None:
+def presented(headers: Mapping[str, str]) -> str | None:
     """The API key of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" and credentials.strip() else headers.get("x-api-key")
