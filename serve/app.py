@@ -233,7 +233,7 @@ def build_app(configured: Settings) -> FastAPI:
     pages.environment.globals["menu"] = pages.menu(console)
     for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
-    straight = [*placements.router.routes, *features.router.routes]
+    straight = [*placements.router.routes, *features.router.routes, recommendations.of_person]
     app.add_middleware(Straight, routes=straight, prefix="/v1")
     app.add_middleware(Gate, state=app.state.folder, limits=configured.serve, bodies=hooks.limits(configured))
     app.add_middleware(Door, collector=collector, state=app.state.folder, public_url=configured.serve.public_url)

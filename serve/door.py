@@ -24,7 +24,7 @@ from customer360.platform import access, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.telemetry import Repeats
-from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, own_path, place_of, presented
+from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, begun, heads, own_path, place_of, presented
 from customer360.serve.problems import answer_to
 from customer360.serve.realtime.calls import KINDS, Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
@@ -68,7 +68,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         scope["route"] = _Route(path)
-        headers = _read(scope)
+        headers = heads(scope)
         self._at_once += 1
         shown: dict[str, str] = {}
         try:
@@ -141,8 +141,11 @@ class Door:
             raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         self._unknown += not is_known
         try:
+            first = begun(receive())  # type: ignore[arg-type]
+            if isinstance(first, dict) and not first.get("more_body", False):
+                return await _all_of(receive, first)  # it is there already, and no clock need run
             async with asyncio.timeout(BODY_SECONDS):
-                return await _all_of(receive)
+                return await _all_of(receive, first if isinstance(first, dict) else await first)
         except TimeoutError:
             raise HTTPException(408, "the rest of the body did not come") from None
         finally:
@@ -186,12 +189,6 @@ class Door:
         await answer(scope, receive, send)
 
 
-def _read(scope: Scope) -> dict[str, str]:
-    """Headers by name in small letters, the first of each, all at once: Starlette looks through all for each that is
-    asked for."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-
-
 def _key_of(headers: Mapping[str, str]) -> str | None:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -210,11 +207,11 @@ def _key_asked(scope: Scope) -> str | None:
     return found[0] if found else None
 
 
-async def _all_of(receive: Receive) -> bytes:
+async def _all_of(receive: Receive, message: Message) -> bytes:
+    """The body, of whose messages the first came."""
     parts: list[bytes] = []
     size = 0
     while True:
-        message: Message = await receive()
         if message["type"] == "http.disconnect":
             raise HTTPException(400, "the caller went away")
         parts.append(message.get("body", b""))
@@ -223,6 +220,7 @@ async def _all_of(receive: Receive) -> bytes:
             raise _too_large()
         if not message.get("more_body", False):
             return b"".join(parts)
+        message = await receive()
 
 
 def _too_large() -> HTTPException:

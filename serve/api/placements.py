@@ -193,8 +193,14 @@ def _asked(
         may = request.app.state.personalizes_unasked if said is None else said
         is_personal, is_profiled = may and "PERSONALIZATION" not in refused, may and "PROFILING" not in refused
     activity = _activity(view.activities, stored, wanted.visitor_id)
-    context = Context(**moment.model_dump() | {"hour": now.hour if moment.hour is None else moment.hour},
-                      segment=wanted.attributes.segment)  # fmt: skip
+    context = Context(
+        moment.store_id,
+        moment.region,
+        moment.device,
+        now.hour if moment.hour is None else moment.hour,
+        moment.age,
+        wanted.attributes.segment,
+    )
     return Asked(
         placement=wanted.placement,
         on=now.date(),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from itertools import islice
@@ -84,6 +84,15 @@ class ServedView(View):
     stale_because: str | None
     refusals: Refusals
     activities: Activities
+    _people: dict[str, dict[str, Any] | None] = field(default_factory=dict)  # of this request, as they are stored
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        """As `View.get`; who a request is for is read once."""
+        if kind != "person":
+            return super().get(kind, key)
+        if key not in self._people:
+            self._people[key] = super().get(kind, key)
+        return self._people[key]
 
     def person(self, person_id: str, visitor_id: str | None = None) -> dict[str, Any] | None:
         """The stored document of a person, or None; what the person refuses now is not allowed in it, whether a run has

@@ -55,7 +55,11 @@ from customer360.serve.realtime.activity import Activities, Step, visitor
 BLOCK = 10_000  # people a frame
 PERSONAL = ("person", "recommendations", "categories", "bought")
 FEATURES = 50
-SHARES = {"features, 100 x 50": 0.1, "scan, by session": 0.5, "nothing": 0.5}  # of a mix; of each other kind 3
+# Of a mix; what a shop asks most of a server is to take events and to show lists.
+SHARES = {
+    "nothing": 1, "stored list": 2, "precomputed, re-ranked": 1, "search, 100 hits": 0.5, "scan, by session": 0.1,
+    "features, 100 x 50": 0.03, "event": 5, "batch of events": 0.05,
+}  # fmt: skip
 
 
 def publish(state: Path, products: int, people: int, dimension: int) -> None:
@@ -304,10 +308,9 @@ def is_serving(pid: int) -> bool:
 
 def mixed(kinds: dict[str, Callable[[], bytes]], events: Requests) -> Callable[[], bytes]:
     """A maker of requests of all kinds, the dear ones seldom."""
-    makers = [*kinds.values(), events.single, events.batch]
-    shares = [SHARES.get(name, 3.0) for name in kinds] + [3.0, 0.05]
-    draw = random.Random(5)
-    return lambda: draw.choices(makers, shares)[0]()
+    makers = kinds | {"event": events.single, "batch of events": events.batch}
+    shares, draw = [SHARES[name] for name in makers], random.Random(5)
+    return lambda: draw.choices([*makers.values()], shares)[0]()
 
 
 def memory(pid: int, port: int, requests: Callable[[], bytes], events: Requests, count: int) -> None:
