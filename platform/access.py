@@ -185,13 +185,16 @@ def last_used(state: Path, key_id: str) -> datetime | None:
         return None
 
 
-def fault(state: Path) -> str | None:
-    """Why the keys that are heeded are not those of the file, which cannot be read; None when they are.
+def fault(state: Path, *, is_seen: bool = False) -> str | None:
+    """Why the keys that are heeded are not those of the file, which cannot be read; None when they are. ``is_seen``: a
+    key was verified just now, and the file is not looked at again.
 
     Raises:
         KeysUnreadable: no keys are heeded at all.
     """
-    _stored(path := _path(state))
+    path = _path(state)
+    if not (is_seen and path in _CACHE):
+        _stored(path)
     return _CACHE[path][2] if path in _CACHE else None
 
 

@@ -160,13 +160,12 @@ def _numbered(
     first = catalogue.first_of(places)
     is_new = first == np.arange(len(places))
     numbers = (is_new.cumsum() - 1)[first]
-    ends = np.cumsum([len(at) for _, at in found.values()])
+    sources, end = dict[str, Ints](), 0
+    for name, (_, at) in found.items():
+        sources[name] = numbers[end : end + len(at)]
+        end += len(at)
     mine = places[is_new]
-    return (
-        tuple(catalogue.products[place] for place in mine.tolist()),
-        mine,
-        dict(zip(found, np.split(numbers, ends[:-1]), strict=True)),
-    )
+    return tuple(catalogue.products[place] for place in mine.tolist()), mine, sources
 
 
 def _shares(code: Ints, of: Mapping[str, float], catalogue: Catalogue) -> Values:
