@@ -62,8 +62,9 @@ SHARES = {
 }  # fmt: skip
 
 
-def publish(state: Path, products: int, people: int, dimension: int) -> None:
-    """A shop whose people repeat some hundreds of drawn ones, so that it is written within a minute."""
+def publish(state: Path, products: int, people: int, dimension: int, number: int = 7) -> None:
+    """A shop whose people repeat some hundreds of drawn ones, so that it is written within a minute. ``number``: of the
+    vectors, of which each publication has others."""
     draw, drawn = random.Random(1), min(people, 500)
     documents = choices._documents(draw, products, drawn, 60)
     pool = {kind: [d for _, d in documents[kind]] for kind in PERSONAL}
@@ -82,8 +83,9 @@ def publish(state: Path, products: int, people: int, dimension: int) -> None:
                 yield _frame(kind, [f"p{i}" for i in numbers], found)
 
     names = [f"P{i:06}" for i in range(products)]
-    vectors.write_vectors(state / vectors.HOME / "7", choices._towers(names, dimension, 1), "two_tower", "1")
-    online.publish(state, frames(), as_of=choices.AS_OF, sources={vectors.SOURCE: 7}, is_told=False)
+    towers, home = choices._towers(names, dimension, number), state / vectors.HOME / str(number)
+    vectors.write_vectors(home, towers, "two_tower", str(number))
+    online.publish(state, frames(), as_of=choices.AS_OF, sources={vectors.SOURCE: number}, is_told=False)
 
 
 def _frame(kind: str, keys: list[str], texts: list[str]) -> pl.DataFrame:
