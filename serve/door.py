@@ -24,7 +24,18 @@ from customer360.platform import access, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.telemetry import Repeats
-from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, begun, heads, own_path, place_of, presented
+from customer360.serve.gate import (
+    BODY_SECONDS,
+    CROWDED,
+    HEADERS,
+    ONE_YEAR,
+    Begun,
+    begun,
+    heads,
+    own_path,
+    place_of,
+    presented,
+)
 from customer360.serve.problems import answer_to
 from customer360.serve.realtime.calls import KINDS, Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
@@ -142,10 +153,10 @@ class Door:
         self._unknown += not is_known
         try:
             first = begun(receive())  # type: ignore[arg-type]
-            if isinstance(first, dict) and not first.get("more_body", False):
+            if not isinstance(first, Begun) and not first.get("more_body", False):
                 return await _all_of(receive, first)  # it is there already, and no clock need run
             async with asyncio.timeout(BODY_SECONDS):
-                return await _all_of(receive, first if isinstance(first, dict) else await first)
+                return await _all_of(receive, await first if isinstance(first, Begun) else first)
         except TimeoutError:
             raise HTTPException(408, "the rest of the body did not come") from None
         finally:

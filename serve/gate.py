@@ -57,7 +57,7 @@ def heads(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
-class _Begun:
+class Begun:
     """A call that was begun and waits for something: how to wait for it on."""
 
     def __init__(self, call: Coroutine[Any, Any, Message], waits_for: Any) -> None:
@@ -77,11 +77,11 @@ class _Begun:
             return message
 
 
-def begun(call: Coroutine[Any, Any, Message]) -> Message | _Begun:
+def begun(call: Coroutine[Any, Any, Message]) -> Message | Begun:
     """What a call gives where that is there already, as most bodies are, so that no clock need run; else what to wait
     for."""
     try:
-        return _Begun(call, call.send(None))
+        return Begun(call, call.send(None))
     except StopIteration as done:
         message: Message = done.value
         return message
@@ -175,7 +175,7 @@ class Gate:
 
         async def next_piece() -> Message:
             piece = begun(receive())  # type: ignore[arg-type]
-            if not isinstance(piece, _Begun):
+            if not isinstance(piece, Begun):
                 return piece
             refused: HTTPException | None = None
             now, loop = time.monotonic(), asyncio.get_running_loop()

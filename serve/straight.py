@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
@@ -39,9 +39,9 @@ class Straight:
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute], prefix: str) -> None:
         self._app = app
         checked = [_checked(route) for route in routes]
-        self._bodies = {prefix + route.path: (route, model) for route, model in checked if "POST" in route.methods}
+        self._bodies = {prefix + route.path: (route, model) for method, route, model in checked if method == "POST"}
         self._queries = [
-            ((prefix + route.path).split(PERSON), route, model) for route, model in checked if "GET" in route.methods
+            ((prefix + route.path).split(PERSON), route, model) for method, route, model in checked if method == "GET"
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,23 +99,29 @@ class Straight:
         await response(scope, receive, send)
 
 
-def _checked(route: BaseRoute) -> tuple[APIRoute, type[BaseModel]]:
-    """A route and the model of its body."""
+def _checked(route: BaseRoute) -> tuple[str, APIRoute, type[BaseModel]]:
+    """Method, route, and the model of its body or query."""
+    methods = (route.methods or set()) if isinstance(route, APIRoute) else set()
+    method = "POST" if methods == {"POST"} else "GET" if methods == {"GET"} else ""
     takes = inspect.signature(route.endpoint, eval_str=True).parameters if isinstance(route, APIRoute) else {}
-    wanted = {"POST": TAKES, "GET": LISTS}
     if (
         not isinstance(route, APIRoute)
         or route.dependencies
-        or len(route.methods) != 1
-        or tuple(takes) != wanted.get(next(iter(route.methods)))
-        or route.path.count(PERSON) != ("GET" in route.methods)
+        or tuple(takes) != {"POST": TAKES, "GET": LISTS}.get(method)
+        or route.path.count(PERSON) != (method == "GET")
     ):
         place = getattr(route, "path", route)
         raise TypeError(
             f"{place}: an endpoint that is asked straight takes {', '.join(TAKES)} of a POST alone, or "
             f"{', '.join(LISTS)} of a GET"
         )
-    return route, takes["wanted"].annotation
+    return method, route, _model_of(takes["wanted"].annotation)
+
+
+def _model_of(annotation: Any) -> type[BaseModel]:
+    """Without what tells the framework where it is found."""
+    model: type[BaseModel] = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return model
 
 
 async def _whole(receive: Receive) -> list[Message]:
