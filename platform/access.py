@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,6 +33,7 @@ PREFIX = "c360"
 ID_BYTES, SECRET_BYTES = 6, 32
 LONGEST_NAME = 80
 USED_EVERY_SECONDS = 60  # how exactly the last use of a key is noted
+MOST_GOOD = 1000  # presented keys that are known as good
 KEYS = "keys.json"  # of the state folder
 USED = "keys_used"  # folder of those notes
 
@@ -81,6 +82,11 @@ class Key:
     per_minute: int | None = None  # requests; None: what the settings say
     replaced_by: str | None = None  # id of the key that has the name now
 
+    @cached_property
+    def principal(self) -> Principal:
+        """Who presents it."""
+        return Principal(self.name, self.role, self.scopes, self.id, self.per_minute)
+
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= datetime.fromisoformat(self.expires_at)
 
@@ -90,6 +96,7 @@ _NOBODY = Key("", "", "reader", "00" * 16, "00" * 32, "")
 _Signature = tuple[int, int, int]
 _CACHE: dict[Path, tuple[_Signature, dict[str, Key], str | None]] = {}  # and why the newest file is not what is used
 _USED: dict[tuple[Path, str], float] = {}
+_GOOD: dict[tuple[Path, str], Key] = {}  # whose secrets were compared; a file that is read anew makes other keys of it
 
 
 def issue(
@@ -178,13 +185,16 @@ def last_used(state: Path, key_id: str) -> datetime | None:
         return None
 
 
-def fault(state: Path) -> str | None:
-    """Why the keys that are heeded are not those of the file, which cannot be read; None when they are.
+def fault(state: Path, *, is_seen: bool = False) -> str | None:
+    """Why the keys that are heeded are not those of the file, which cannot be read; None when they are. ``is_seen``: a
+    key was verified just now, and the file is not looked at again.
 
     Raises:
         KeysUnreadable: no keys are heeded at all.
     """
-    _stored(path := _path(state))
+    path = _path(state)
+    if not (is_seen and path in _CACHE):
+        _stored(path)
     return _CACHE[path][2] if path in _CACHE else None
 
 
@@ -201,13 +211,17 @@ def verify(state: Path, presented: str | None) -> Principal:
     key_id, _, secret = rest.partition("_")
     path = _path(state)
     key = _stored(path).get(key_id, _NOBODY)
-    same = hmac.compare_digest(_digest(key.salt, secret), key.digest)
-    if not (same and secret and key is not _NOBODY and prefix == PREFIX):
-        raise AccessDenied("the API key is not known")
+    if _GOOD.get((path, presented)) is not key:
+        same = hmac.compare_digest(_digest(key.salt, secret), key.digest)
+        if not (same and secret and key is not _NOBODY and prefix == PREFIX):
+            raise AccessDenied("the API key is not known")
+        if len(_GOOD) >= MOST_GOOD:
+            _GOOD.clear()
+        _GOOD[path, presented] = key
     if key.is_expired(datetime.now(UTC)):
         raise AccessDenied("the API key has expired")
     _note_use(path, key.id)
-    return Principal(key.name, key.role, key.scopes, key.id, key.per_minute)
+    return key.principal
 
 
 def require(principal: Principal, role: Role) -> None:
@@ -272,7 +286,9 @@ def _note_use(path: Path, key_id: str) -> None:
 
 
 def _path(state: Path) -> Path:
-    return _absolute(os.fspath(state), os.getcwd())  # noqa: PTH109 - each request asks, and a Path is dear
+    name = os.fspath(state)
+    folder = "" if name.startswith(os.sep) else os.getcwd()  # noqa: PTH109 - each request asks, and a Path is dear
+    return _absolute(name, folder)
 
 
 @lru_cache(maxsize=64)

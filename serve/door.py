@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Mapping
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
@@ -17,14 +18,24 @@ from urllib.parse import parse_qs
 
 import orjson
 from fastapi import HTTPException
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.telemetry import Repeats
-from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, own_path, place_of, presented
+from customer360.serve.gate import (
+    BODY_SECONDS,
+    CROWDED,
+    HEADERS,
+    ONE_YEAR,
+    Begun,
+    begun,
+    heads,
+    own_path,
+    place_of,
+    presented,
+)
 from customer360.serve.problems import answer_to
 from customer360.serve.realtime.calls import KINDS, Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
@@ -32,6 +43,7 @@ from customer360.serve.realtime.logs import Busy
 
 MOST_AT_ONCE = 512  # requests
 MOST_UNKNOWN = 64  # of them, whose key is in the body
+MOST_SENT = 100  # kinds of headers that are kept
 MOST_LISTED = 100  # refused calls of a batch that an answer names
 LATER = {"Retry-After": "10"}
 PREFIX = "/v1/"
@@ -58,6 +70,7 @@ class Door:
         self._failures = telemetry.log.getChild("events")
         if not self._failures.filters:
             self._failures.addFilter(Repeats())
+        self._sent: dict[frozenset[tuple[str, str]], list[tuple[bytes, bytes]]] = {}
         self._headers = HEADERS | ({"Strict-Transport-Security": ONE_YEAR} if public_url.startswith("https://") else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +79,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         scope["route"] = _Route(path)
-        headers = Headers(scope=scope)
+        headers = heads(scope)
         self._at_once += 1
         shown: dict[str, str] = {}
         try:
@@ -79,7 +92,7 @@ class Door:
             self._at_once -= 1
 
     async def _answer(
-        self, scope: Scope, path: str, headers: Headers, receive: Receive
+        self, scope: Scope, path: str, headers: Mapping[str, str], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
         method = scope["method"]
         if path == SNIPPET:
@@ -105,7 +118,7 @@ class Door:
             said["refused_in_all"] = len(taken.refused)
         return 200, orjson.dumps(said), {"Content-Type": "application/json"}
 
-    async def _taken(self, scope: Scope, kind: str | None, headers: Headers, receive: Receive) -> Taken:
+    async def _taken(self, scope: Scope, kind: str | None, headers: Mapping[str, str], receive: Receive) -> Taken:
         assert self._collector is not None
         if not self._collector.activities.is_ready:
             await asyncio.to_thread(self._collector.activities.ready)
@@ -129,7 +142,7 @@ class Door:
         access.require(principal, "writer")
         return principal
 
-    async def _body(self, headers: Headers, receive: Receive, *, is_known: bool) -> bytes:
+    async def _body(self, headers: Mapping[str, str], receive: Receive, *, is_known: bool) -> bytes:
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise HTTPException(400, "Content-Length is no number")
@@ -139,14 +152,17 @@ class Door:
             raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         self._unknown += not is_known
         try:
+            first = begun(receive())  # type: ignore[arg-type]
+            if not isinstance(first, Begun) and not first.get("more_body", False):
+                return await _all_of(receive, first)  # it is there already, and no clock need run
             async with asyncio.timeout(BODY_SECONDS):
-                return await _all_of(receive)
+                return await _all_of(receive, await first if isinstance(first, Begun) else first)
         except TimeoutError:
             raise HTTPException(408, "the rest of the body did not come") from None
         finally:
             self._unknown -= not is_known
 
-    def _crossing(self, headers: Headers, path: str) -> dict[str, str]:
+    def _crossing(self, headers: Mapping[str, str], path: str) -> dict[str, str]:
         """What a browser must hear so that a page of another origin may send, and read the answer."""
         if path == SNIPPET:
             return {"Cross-Origin-Resource-Policy": "cross-origin"}
@@ -159,13 +175,18 @@ class Door:
                 "Cross-Origin-Resource-Policy": "cross-origin"}  # fmt: skip
 
     async def _send(self, send: Send, status: int, body: bytes, more: dict[str, str]) -> None:
-        own = [(name.lower().encode(), value.encode()) for name, value in more.items()]
-        taken = {name for name, _ in own}
-        held = ((name.lower().encode(), value.encode()) for name, value in self._headers.items())
-        headers = own + [each for each in held if each[0] not in taken]
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers = [*self._laid_under(frozenset(more.items())), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _laid_under(self, own: frozenset[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+        """Headers of an answer, with those that every answer has; made once for each few that there are."""
+        if (kept := self._sent.get(own)) is None:
+            by_name = {name.lower(): value for name, value in (*self._headers.items(), *sorted(own))}
+            kept = [(name.encode(), value.encode()) for name, value in by_name.items()]
+            if len(self._sent) < MOST_SENT:
+                self._sent[own] = kept
+        return kept
 
     async def _fail(self, fault: Exception, scope: Scope, receive: Receive, send: Send, shown: dict[str, str]) -> None:
         answer = answer_to(HTTPException(400, str(fault)) if isinstance(fault, Refused) else fault)
@@ -179,7 +200,7 @@ class Door:
         await answer(scope, receive, send)
 
 
-def _key_of(headers: Headers) -> str | None:
+def _key_of(headers: Mapping[str, str]) -> str | None:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return presented(headers)
@@ -197,11 +218,11 @@ def _key_asked(scope: Scope) -> str | None:
     return found[0] if found else None
 
 
-async def _all_of(receive: Receive) -> bytes:
+async def _all_of(receive: Receive, message: Message) -> bytes:
+    """The body, of whose messages the first came."""
     parts: list[bytes] = []
     size = 0
     while True:
-        message: Message = await receive()
         if message["type"] == "http.disconnect":
             raise HTTPException(400, "the caller went away")
         parts.append(message.get("body", b""))
@@ -210,6 +231,7 @@ async def _all_of(receive: Receive) -> bytes:
             raise _too_large()
         if not message.get("more_body", False):
             return b"".join(parts)
+        message = await receive()
 
 
 def _too_large() -> HTTPException:

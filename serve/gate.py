@@ -12,13 +12,12 @@ import math
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, audit, telemetry
@@ -52,7 +51,43 @@ HEADERS = {
 ONE_YEAR = "max-age=31536000"
 
 
-def presented(headers: Headers) -> str | None:
+def heads(scope: Scope) -> dict[str, str]:
+    """Headers by name in small letters, the first of each, all at once: Starlette looks through all for each that is
+    asked for."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+class Begun:
+    """A call that was begun and waits for something: how to wait for it on."""
+
+    def __init__(self, call: Coroutine[Any, Any, Message], waits_for: Any) -> None:
+        self._call, self._waits_for = call, waits_for
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        try:
+            while True:
+                try:
+                    said = yield self._waits_for
+                except BaseException as fault:  # noqa: BLE001 - it is the call's
+                    self._waits_for = self._call.throw(fault)
+                else:
+                    self._waits_for = self._call.send(said)
+        except StopIteration as done:
+            message: Message = done.value
+            return message
+
+
+def begun(call: Coroutine[Any, Any, Message]) -> Message | Begun:
+    """What a call gives where that is there already, as most bodies are, so that no clock need run; else what to wait
+    for."""
+    try:
+        return Begun(call, call.send(None))
+    except StopIteration as done:
+        message: Message = done.value
+        return message
+
+
+def presented(headers: Mapping[str, str]) -> str | None:
     """The API key of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" and credentials.strip() else headers.get("x-api-key")
@@ -72,9 +107,9 @@ class Gate:
         self._failures = telemetry.log.getChild("answers")
         if not self._failures.filters:
             self._failures.addFilter(Repeats())
-        self._headers = HEADERS | (
-            {"Strict-Transport-Security": ONE_YEAR} if limits.public_url.startswith("https://") else {}
-        )
+        is_secure = limits.public_url.startswith("https://")
+        headers = HEADERS | ({"Strict-Transport-Security": ONE_YEAR} if is_secure else {})
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,9 +123,9 @@ class Gate:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 self._note(scope, message["status"])
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                own = [*message.get("headers", ())]
+                taken = {name for name, _ in own}
+                message["headers"] = own + [each for each in self._headers if each[0] not in taken]
                 has_begun = True
             await send(message)
 
@@ -109,7 +144,7 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         """Raises what keeps a request out."""
-        headers, path = Headers(scope=scope), own_path(scope)
+        headers, path = heads(scope), own_path(scope)
         if path != HEALTH and self._at_once > self._most_at_once:
             raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         if path not in OPEN and marks.stands(self._state):
@@ -139,6 +174,9 @@ class Gate:
         got, is_whole = 0, False
 
         async def next_piece() -> Message:
+            piece = begun(receive())  # type: ignore[arg-type]
+            if not isinstance(piece, Begun):
+                return piece
             refused: HTTPException | None = None
             now, loop = time.monotonic(), asyncio.get_running_loop()
             prompt = max(began + PROMPT_SECONDS - now, 0) if shared["late"] is None else 0
@@ -155,9 +193,9 @@ class Gate:
 
             try:
                 async with timer:
-                    waited = loop.call_later(prompt, late)  # no task of its own: most bodies are there already
+                    waited = loop.call_later(prompt, late)
                     try:
-                        return await receive()
+                        return await piece
                     finally:
                         waited.cancel()
             except TimeoutError:
@@ -213,7 +251,7 @@ class Gate:
         response = answer_to(fault)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._failures.error(f"an answer failed: {place_of(fault)}")
-        if "content-length" in (sent := Headers(scope=scope)) or "transfer-encoding" in sent:
+        if "content-length" in (sent := heads(scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)
 

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.serve.api import policy
-from customer360.serve.gate import own_path
+from customer360.serve.gate import heads, own_path
 
 TAKES = ("request", "wanted", "principal", "view")
+LISTS = ("request", "person_id", "wanted", "principal", "view")
+PERSON = "{person_id}"  # in the path of those
 JSON = "application/json"
 
 
 class Straight:
-    """Around the routes of the application, within the gate. ``routes``: those that take `TAKES` alone, ``wanted``
-    being the body; ``prefix`` stands before their paths.
+    """Around the routes of the application, within the gate. ``routes``: those of POST that take `TAKES` alone,
+    ``wanted`` being the body, and those of GET that take `LISTS` alone, where it is the query; ``prefix`` stands before
+    their paths.
 
     Raises:
         TypeError: a route takes something else, which nothing here would give it.
@@ -35,13 +38,52 @@ class Straight:
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute], prefix: str) -> None:
         self._app = app
-        self._routes = {prefix + route.path: (route, model) for route, model in map(_checked, routes)}
+        checked = [_checked(route) for route in routes]
+        self._bodies = {prefix + route.path: (route, model) for method, route, model in checked if method == "POST"}
+        self._queries = [
+            ((prefix + route.path).split(PERSON), route, model) for method, route, model in checked if method == "GET"
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._routes.get(own_path(scope)) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if found is None or Headers(scope=scope).get("content-type", "").lower() != JSON:
+        method = scope["method"] if scope["type"] == "http" else ""
+        if method == "GET":
+            await self._listed(scope, receive, send)
+            return
+        found = self._bodies.get(own_path(scope)) if method == "POST" else None
+        if found is None or heads(scope).get("content-type", "").lower() != JSON:
             await self._app(scope, receive, send)
             return
+        await self._posted(found, scope, receive, send)
+
+    def _asked_of(self, path: str) -> tuple[str, APIRoute, type[BaseModel]] | None:
+        """The person in a path, and what answers it."""
+        for (before, after), route, model in self._queries:
+            person_id = path[len(before) : len(path) - len(after)]
+            if path.startswith(before) and path.endswith(after) and person_id and "/" not in person_id:
+                return person_id, route, model
+        return None
+
+    async def _listed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (found := self._asked_of(own_path(scope))) is None:
+            await self._app(scope, receive, send)
+            return
+        person_id, route, model = found
+        try:
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            wanted = model.model_validate(dict(query))
+        except ValueError:
+            await self._app(scope, receive, send)
+            return
+        scope["route"], scope["path_params"] = route, {"person_id": person_id}
+        request = Request(scope, receive)
+        principal = await policy.caller(request, await policy.known_caller(request, None, None))
+        view = await policy.current_view(request)
+        response: Response = await route.endpoint(request, person_id, wanted, principal, view)
+        await response(scope, receive, send)
+
+    async def _posted(
+        self, found: tuple[APIRoute, type[BaseModel]], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         route, model = found
         messages = await _whole(receive)
         try:
@@ -57,13 +99,29 @@ class Straight:
         await response(scope, receive, send)
 
 
-def _checked(route: BaseRoute) -> tuple[APIRoute, type[BaseModel]]:
-    """A route and the model of its body."""
+def _checked(route: BaseRoute) -> tuple[str, APIRoute, type[BaseModel]]:
+    """Method, route, and the model of its body or query."""
+    methods = (route.methods or set()) if isinstance(route, APIRoute) else set()
+    method = "POST" if methods == {"POST"} else "GET" if methods == {"GET"} else ""
     takes = inspect.signature(route.endpoint, eval_str=True).parameters if isinstance(route, APIRoute) else {}
-    if not isinstance(route, APIRoute) or tuple(takes) != TAKES or route.dependencies or route.methods != {"POST"}:
+    if (
+        not isinstance(route, APIRoute)
+        or route.dependencies
+        or tuple(takes) != {"POST": TAKES, "GET": LISTS}.get(method)
+        or route.path.count(PERSON) != (method == "GET")
+    ):
         place = getattr(route, "path", route)
-        raise TypeError(f"{place}: an endpoint that is asked straight takes {', '.join(TAKES)} of a POST alone")
-    return route, takes["wanted"].annotation
+        raise TypeError(
+            f"{place}: an endpoint that is asked straight takes {', '.join(TAKES)} of a POST alone, or "
+            f"{', '.join(LISTS)} of a GET"
+        )
+    return method, route, _model_of(takes["wanted"].annotation)
+
+
+def _model_of(annotation: Any) -> type[BaseModel]:
+    """Without what tells the framework where it is found."""
+    model: type[BaseModel] = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return model
 
 
 async def _whole(receive: Receive) -> list[Message]:

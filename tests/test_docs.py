@@ -181,7 +181,7 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 def test_the_benchmarks_name_every_script() -> None:
     """Each script that makes figures is named with them, and each named script exists."""
     named = set(re.findall(r"tests/bench/(\w+\.py)", text_of("docs/benchmarks.md")))
-    without_figures = {"conditions.py", "people.py", "fuzz_files.py", "fuzz_mappings.py"}
+    without_figures = {"conditions.py", "dying.py", "people.py", "fuzz_files.py", "fuzz_mappings.py"}
     assert named == {file.name for file in (ROOT / "tests" / "bench").glob("*.py")} - without_figures
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,9 +15,13 @@ from customer360.platform.backup.repository import BackupError
 from customer360.platform.backup.trees import FolderTree, StoreTree
 
 MARK = "_restoring.json"  # in the root of lake and state folder
+CLOCK_NS = 50_000_000  # what a file system may note a change too early
+AGAIN_NS = 1_000_000_000  # after which it is looked for again, whatever the folder says
 UNDER_WAY = "a restore has not ended; whoever was erased since the backup may be in it"
 
 Target = FolderTree | StoreTree
+# Which folder it was and when it changed, when that was seen, and whether the mark stood.
+_LOOKED: dict[str, tuple[tuple[int, int], int, bool]] = {}
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,21 @@ def mark_of(target: Target) -> Mark | None:
 
 
 def stands(root: Path) -> bool:
-    """Whether a restore of a folder has not ended, its mark readable or not: cheap enough for every request."""
-    return os.path.lexists(f"{root}/{MARK}")
+    """Whether a restore of a folder has not ended, its mark readable or not: cheap enough for every request. A file
+    that is not there is dear to look for, so that it is looked for when the folder has changed, or may have changed
+    again at the moment that it has noted.
+    """
+    name = os.fspath(root)
+    try:
+        folder = os.stat(name)  # noqa: PTH116 - each request asks, and a Path is dear
+    except OSError:
+        return False
+    changed, now, kept = (folder.st_ino, folder.st_mtime_ns), time.time_ns(), _LOOKED.get(name)
+    if kept is not None and kept[0] == changed and changed[1] + CLOCK_NS < kept[1] and now < kept[1] + AGAIN_NS:
+        return kept[2]
+    found = os.path.lexists(f"{name}/{MARK}")
+    _LOOKED[name] = changed, now, found
+    return found
 
 
 def refuse(targets: Iterable[Target]) -> None:

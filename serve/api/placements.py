@@ -65,7 +65,11 @@ class Attributes(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     interests: dict[Id, Annotated[float, Field(gt=0, le=1000)]] = Field(
-        default={}, max_length=50, description="Weight by category", examples=[{"Toys": 2.0, "Wine": 1.0}]
+        default_factory=dict,
+        json_schema_extra={"default": {}},
+        max_length=50,
+        description="Weight by category",
+        examples=[{"Toys": 2.0, "Wine": 1.0}],
     )
     segment: Id | None = Field(default=None, description="Value segment whose favourites are shown", examples=["GOLD"])
 
@@ -87,13 +91,13 @@ class Wanted(BaseModel):
         None, description="new: never bought before; all: repurchases included; left out: all of a search, else new"
     )
     product_id: ProductId | None = Field(None, description="Of the product page")
-    cart: list[ProductId] = Field(default=[], max_length=200)
+    cart: list[ProductId] = Field(default_factory=list, json_schema_extra={"default": []}, max_length=200)
     items: list[ProductId] | None = Field(
         None, max_length=MAX_GIVEN, description="A list to put in another order, such as hits of a search"
     )
-    exclude: list[ProductId] = Field(default=[], max_length=1000)
+    exclude: list[ProductId] = Field(default_factory=list, json_schema_extra={"default": []}, max_length=1000)
     filter: Condition | None = Field(None, description="A condition on products", examples=['category == "Toys"'])
-    boost: list[Boost] = Field(default=[], max_length=10)
+    boost: list[Boost] = Field(default_factory=list, json_schema_extra={"default": []}, max_length=10)
     diversity: float | None = Field(None, ge=0, lt=1, description="What each further product of a category loses")
     context: Moment = Field(default_factory=Moment)
     attributes: Attributes = Field(default_factory=Attributes)
@@ -193,8 +197,14 @@ def _asked(
         may = request.app.state.personalizes_unasked if said is None else said
         is_personal, is_profiled = may and "PERSONALIZATION" not in refused, may and "PROFILING" not in refused
     activity = _activity(view.activities, stored, wanted.visitor_id)
-    context = Context(**moment.model_dump() | {"hour": now.hour if moment.hour is None else moment.hour},
-                      segment=wanted.attributes.segment)  # fmt: skip
+    context = Context(
+        moment.store_id,
+        moment.region,
+        moment.device,
+        now.hour if moment.hour is None else moment.hour,
+        moment.age,
+        wanted.attributes.segment,
+    )
     return Asked(
         placement=wanted.placement,
         on=now.date(),
@@ -268,7 +278,7 @@ def shown(
             "score": score,
             "base_score": base_score,
             "source": source,
-            "why": SENTENCES[source].format(seed=names.get(seed or "")),
+            "why": SENTENCES[source] if source != "together" else SENTENCES[source].format(seed=names.get(seed or "")),
         }
         for position, (product, known, (source, seed), score, base_score) in enumerate(
             zip(products, facts, reasons, scores, base_scores, strict=False), start=first

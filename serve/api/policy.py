@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from itertools import islice
@@ -84,6 +84,15 @@ class ServedView(View):
     stale_because: str | None
     refusals: Refusals
     activities: Activities
+    _people: dict[str, dict[str, Any] | None] = field(default_factory=dict)  # of this request, as they are stored
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        """As `View.get`; who a request is for is read once."""
+        if kind != "person":
+            return super().get(kind, key)
+        if key not in self._people:
+            self._people[key] = super().get(kind, key)
+        return self._people[key]
 
     def person(self, person_id: str, visitor_id: str | None = None) -> dict[str, Any] | None:
         """The stored document of a person, or None; what the person refuses now is not allowed in it, whether a run has
@@ -150,26 +159,27 @@ async def current_view(request: Request) -> ServedView:
         view.generation,
         view.environment,
         view.hidden,
-        stale_because(request.app, view.generation),
+        stale_because(request.app, view.generation, is_let_in=True),
         refusals,
         request.app.state.activities,
     )
 
 
-def stale_because(app: FastAPI, generation: Generation) -> str | None:
-    """Why a generation, or what is shown beside it, is not of now; None when it is."""
+def stale_because(app: FastAPI, generation: Generation, *, is_let_in: bool = False) -> str | None:
+    """Why a generation, or what is shown beside it, is not of now; None when it is. ``is_let_in``: the keys were looked
+    at for this request."""
     watch: Watch = app.state.watch
     store: OnlineStore = app.state.store
     refusals: Refusals = app.state.refusals
-    beside = store.fault or refusals.fault or _keys_fault(app.state.folder)
+    beside = store.fault or refusals.fault or _keys_fault(app.state.folder, is_seen=is_let_in)
     if beside is None and app.state.follower is not None:
         beside = app.state.follower.behind()
     return staleness(generation, beside or watch.reason(), datetime.now(UTC))
 
 
-def _keys_fault(state: Path) -> str | None:
+def _keys_fault(state: Path, *, is_seen: bool) -> str | None:
     try:
-        return access.fault(state)
+        return access.fault(state, is_seen=is_seen)
     except KeysUnreadable:
         return "the API keys cannot be read, so that nobody is let in"
 

@@ -23,11 +23,17 @@ MAX_ITEMS = 50
 PLACEMENT: Placement = "home"  # under whose rules lists are shown, and their further pages
 DECISION = "X-Decision-Id"
 
-Count = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="How many products")]
-ModeQuery = Annotated[Mode, Query(description="new: never bought before; all: repurchases included")]
-ModelQuery = Annotated[
-    str | None, Query(description="Only of this model; default: the one that scored last", examples=["item_to_item"])
-]
+SHOWN = ("product_id", *policy.CATALOGUE)  # of each product, between its rank and its score
+
+
+class Listing(BaseModel):
+    """What may be asked of a stored list."""
+
+    k: int = Field(5, ge=1, le=MAX_ITEMS, description="How many products")
+    mode: Mode = Field("new", description="new: never bought before; all: repurchases included")
+    model: str | None = Field(
+        None, description="Only of this model; default: the one that scored last", examples=["item_to_item"]
+    )
 
 
 class RecommendedProduct(BaseModel):
@@ -68,61 +74,59 @@ class Choice:
     hidden: Mapping[str, str] = field(default_factory=dict)  # products of the list, with the rule that hides each
 
 
-@router.get("/people/{person_id}/recommendations")
+@router.get("/people/{person_id}/recommendations", response_model=RecommendationsAnswer)
 async def recommendations(
-    person_id: PersonId,
-    principal: Caller,
-    view: CurrentView,
-    request: Request,
-    response: Response,
-    k: Count = 5,
-    mode: ModeQuery = "new",
-    model: ModelQuery = None,
-) -> RecommendationsAnswer:
+    request: Request, person_id: PersonId, wanted: Annotated[Listing, Query()], principal: Caller, view: CurrentView
+) -> Response:
     """Products for a person. Who refused personalization gets what is popular with everybody. What a rule of
     merchandising hides at the placement `home` is left out; other rules hold for `POST /v1/recommendations`. The header
     `X-Decision-Id` names the decision, for `/v1/decisions/{decision_id}`."""
-    return _answer(request, response, view, current_id(view, person_id), k, mode, model)
+    return _answer(request, view, current_id(view, person_id), wanted)
 
 
-@router.get("/customers/{source}/{customer_id:path}/recommendations")
+of_person = router.routes[-1]
+
+
+@router.get("/customers/{source}/{customer_id:path}/recommendations", response_model=RecommendationsAnswer)
 async def customer_recommendations(
+    request: Request,
     source: Source,
     customer_id: CustomerId,
+    wanted: Annotated[Listing, Query()],
     principal: Caller,
     view: CurrentView,
-    request: Request,
-    response: Response,
-    k: Count = 5,
-    mode: ModeQuery = "new",
-    model: ModelQuery = None,
-) -> RecommendationsAnswer:
+) -> Response:
     """Products for the person that an account was resolved to."""
-    return _answer(request, response, view, owner_of(view, source, customer_id), k, mode, model)
+    return _answer(request, view, owner_of(view, source, customer_id), wanted)
 
 
-def _answer(
-    request: Request, response: Response, view: ServedView, person_id: str, k: int, mode: Mode, model: str | None
-) -> RecommendationsAnswer:
+def _answer(request: Request, view: ServedView, person_id: str, wanted: Listing) -> Response:
     lists = view.get("models", MODELS_KEY)  # publications of before name no models
-    if model is not None and lists is not None and model not in lists["names"]:
+    if wanted.model is not None and lists is not None and wanted.model not in lists["names"]:
         raise HTTPException(422, f"query.model: no lists of it are published; there are {', '.join(lists['names'])}")
     chooser: Chooser = request.app.state.chooser
     now = datetime.now(UTC)
-    asked = Asked(PLACEMENT, now.date(), k, mode, person_id, context=Context(hour=now.hour))
-    chosen = choose(view, asked, model, chooser)
-    response.headers[DECISION] = _noted(request, view, asked, chosen)
-    return view.answer(
-        RecommendationsAnswer,
-        person_id=person_id,
-        mode=mode,
-        personalized=chosen.reason is None,
-        reason=chosen.reason,
-        model=chosen.source.get("model"),
-        version=chosen.source.get("version"),
-        scored_as_of=chosen.source.get("as_of"),
-        items=[RecommendedProduct(rank=rank, **item) for rank, item in enumerate(chosen.items, start=1)],
+    asked = Asked(PLACEMENT, now.date(), wanted.k, wanted.mode, person_id, context=Context(hour=now.hour))
+    chosen = choose(view, asked, wanted.model, chooser)
+    # Made by hand, as `RecommendationsAnswer` says: to make the model of each product costs as much as to find them.
+    answer = policy.plain_json(
+        view.origin()
+        | {
+            "person_id": person_id,
+            "mode": wanted.mode,
+            "personalized": chosen.reason is None,
+            "reason": chosen.reason,
+            "model": chosen.source.get("model"),
+            "version": chosen.source.get("version"),
+            "scored_as_of": chosen.source.get("as_of"),
+            "items": [
+                {"rank": rank, **{name: item[name] for name in SHOWN}, "score": float(item["score"])}
+                for rank, item in enumerate(chosen.items, start=1)
+            ],
+        }
     )
+    answer.headers[DECISION] = _noted(request, view, asked, chosen)
+    return answer
 
 
 def choose(view: ServedView, asked: Asked, model: str | None, chooser: Chooser) -> Choice:
@@ -149,7 +153,10 @@ def _offered(view: ServedView, asked: Asked, listed: list[dict[str, Any]], choos
     """The k best that may be shown, and the products down to the last of them; all, where there are fewer than k."""
     names = [item["product_id"] for item in listed]
     hidden = chooser.hidden(view, asked, names)
-    items = view.offered((item for item in listed if item["product_id"] not in hidden), asked.k)
+    kept = [item for item in listed if item["product_id"] not in hidden] if hidden else listed
+    items = chooser.offered(view, kept, asked.k)
+    if items is None:
+        items = view.offered(kept, asked.k)
     looked_at = names[: names.index(items[-1]["product_id"]) + 1] if len(items) == asked.k else names
     return Choice(items, looked_at, hidden=hidden)
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
 from customer360.serve.api.policy import Answer, Caller, CurrentView
-from customer360.serve.api.recommendations import Count
+from customer360.serve.api.recommendations import MAX_ITEMS
 
 router = APIRouter(tags=["recommendations"])
 
@@ -40,7 +40,7 @@ async def bought_together(
     product_id: Annotated[str, Path(description="Product of the catalogue", examples=["85123A"])],
     principal: Caller,
     view: CurrentView,
-    k: Count = 5,
+    k: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="How many products")] = 5,
 ) -> CompanionsAnswer:
     """What is bought in the same basket, available products only. Nothing personal goes in."""
     stored = view.get("together", product_id)

@@ -75,6 +75,7 @@ class _Window:
     cart: dict[str, None] = field(default_factory=dict)  # oldest first
     answers: dict[str, Answer] = field(default_factory=dict)  # newest, by purpose
     account: str = ""  # of a visitor: whose events are that account's, too
+    has_long: bool = False  # whether a step ever had more products than all may have on the average
 
     @property
     def refused(self) -> frozenset[str]:
@@ -82,13 +83,15 @@ class _Window:
 
     def add(self, number: int, step: Step, now: datetime, *, allows: bool = True) -> None:
         """Note a step. Without ``allows`` what it says yes to changes no answer."""
-        self._answer(dict.fromkeys(step.refused, Answer(step.at, False, now)))
-        if allows:
+        if step.refused:
+            self._answer(dict.fromkeys(step.refused, Answer(step.at, False, now)))
+        if allows and step.allowed:
             self._answer(dict.fromkeys(step.allowed, Answer(step.at, True, now)))
         self._do(number, step)
 
     def _do(self, number: int, step: Step) -> None:
         self.steps.append((number, step))
+        self.has_long = self.has_long or len(step.products) > MOST_PRODUCTS // LONGEST
         if step.cart is not None:
             self.cart = dict.fromkeys(step.cart)
         elif step.kind == "CART_ADD":
@@ -111,7 +114,7 @@ class _Window:
     def _shorten(self) -> None:
         while len(self.cart) > LARGEST_CART:
             del self.cart[next(iter(self.cart))]
-        products = sum(len(step.products) for _, step in self.steps)
+        products = sum(len(step.products) for _, step in self.steps) if self.has_long else 0
         while products > MOST_PRODUCTS:
             products -= len(self.steps.popleft()[1].products)
 
@@ -141,6 +144,7 @@ class _Window:
     def join(self, other: _Window, now: datetime) -> None:
         """Take over what another window holds; of carts the one that was changed later is above."""
         self.steps = deque(sorted({*self.steps, *other.steps}, key=itemgetter(0)), maxlen=LONGEST)
+        self.has_long = self.has_long or other.has_long
         self._answer({p: answer._replace(noted=now) for p, answer in other.answers.items() if not answer.is_yes})
         for product in other.cart:
             self.cart.pop(product, None)

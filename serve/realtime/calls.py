@@ -26,9 +26,9 @@ LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
 DEEPEST = 254  # levels of objects and lists: what the fast writer writes; who reads the log may be deep in calls itself
 LONGEST_TEXT = 200  # characters of a product's id or a search that a window keeps
-_TEXTS = frozenset({"userId", "anonymousId", "previousId", "groupId"})
-_OBJECTS = frozenset({"properties", "traits", "context", "integrations"})
-_OURS = frozenset({"writeKey", "eventType", "consents", "trusted"})  # of what is sent, nobody's
+_TEXTS = ("userId", "anonymousId", "previousId", "groupId")
+_OBJECTS = ("properties", "traits", "context", "integrations")
+_OURS = ("writeKey", "eventType", "consents", "trusted")  # of what is sent, nobody's
 _WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -95,8 +95,8 @@ class Reader:
             event["context"] = {**sent.context, **event.get("context", {})}
         at = _moments(event, sent)
         event["writer"] = sent.writer
-        for name in _OURS & event.keys():
-            del event[name]
+        for name in _OURS:
+            event.pop(name, None)
         if sent.is_trusted:
             event["trusted"] = True
         if sent.ip and not event.setdefault("context", {}).get("ip"):
@@ -117,7 +117,7 @@ class Reader:
             raise Refused(f"an event has at most {LARGEST // 1024} kilobytes")
         step = None
         if sent.received - at < LIVES:
-            step = _step(event, found, name, at, allowed, refused)._replace(is_vouched=sent.is_trusted)
+            step = _step(event, found, name, at, allowed, refused, sent.is_trusted)
         elif refused:
             step = Step("", at, refused=refused)
         user = event.get("userId")
@@ -192,13 +192,14 @@ def _check(event: dict[str, Any]) -> None:
     kind = event.get("type")
     if kind not in KINDS:
         raise Refused(f"type is none of {', '.join(KINDS)}")
-    for name in _TEXTS & event.keys():
-        _id(event, name)
-    for name in _OBJECTS & event.keys():
-        if event[name] is None:
+    for name in _TEXTS:
+        if name in event:
+            _id(event, name)
+    for name in _OBJECTS:
+        if name in event and not isinstance(event[name], dict):
+            if event[name] is not None:
+                raise Refused(f"{name} is no JSON object")
             del event[name]
-        elif not isinstance(event[name], dict):
-            raise Refused(f"{name} is no JSON object")
     if not (event.get("anonymousId") or event.get("userId") or event.get("previousId")):
         raise Refused("userId or anonymousId is needed")
     if kind == "track" and not (isinstance(event.get("event"), str) and event["event"].strip()):
@@ -216,6 +217,8 @@ def _check(event: dict[str, Any]) -> None:
 
 def _id(event: dict[str, Any], name: str) -> None:
     value = event[name]
+    if type(value) is str and 0 < len(value) <= LONGEST_ID and value.isprintable() and not value.isspace():
+        return
     if isinstance(value, int) and not isinstance(value, bool):
         event[name] = value = str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -266,23 +269,30 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _step(
-    event: dict[str, Any], kind: str, name: str, at: datetime, allowed: frozenset[str], refused: frozenset[str]
+    event: dict[str, Any],
+    kind: str,
+    name: str,
+    at: datetime,
+    allowed: frozenset[str],
+    refused: frozenset[str],
+    is_vouched: bool,
 ) -> Step:
     about = event.get("properties")
     if not about:
-        return Step(kind, at, refused=refused, allowed=allowed)
+        return Step(kind, at, (), "", None, refused, allowed, is_vouched)
     listed = about.get("products")
     several = [p for each in listed[:LARGEST_CART] if (p := _product(each))] if isinstance(listed, list) else []
-    one = _product(about)
-    query = about.get("query")
+    products = tuple(several) if several else (one,) if (one := _product(about)) else ()
+    query = about.get("query") if kind == "SEARCH" else None
     return Step(
         kind,
         at,
-        tuple(several or ([one] if one else ())),
-        query.strip()[:LONGEST_TEXT] if kind == "SEARCH" and isinstance(query, str) else "",
+        products,
+        query.strip()[:LONGEST_TEXT] if isinstance(query, str) else "",
         tuple(several) if name in TELLS_CART and isinstance(listed, list) else None,
         refused,
         allowed,
+        is_vouched,
     )
 
 
@@ -290,5 +300,7 @@ def _product(about: Any) -> str:
     if not isinstance(about, dict):
         return ""
     found = about.get("product_id") or about.get("sku") or about.get("productId")
+    if type(found) is str and len(found) <= LONGEST_TEXT:
+        return found.strip()
     text = str(found).strip() if isinstance(found, str | int) and not isinstance(found, bool) else ""
     return text if len(text) <= LONGEST_TEXT else ""  # no product of a shop; the log keeps it

@@ -43,6 +43,12 @@ EVENTS = Counter("customer360_collected_events_total", "Events sent, by what bec
 TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
 _WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"[^"]*"')
 _LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{20}")  # of more digits than the fast reader keeps
+# The same, coarse: what may stand before a number is a colon, digits are noughts, and what is neither is nothing.
+_COARSE = bytes(
+    ord(":") if chr(i) in ":,[ \t\n\r\f\v" else ord("0") if chr(i) in "0123456789" else ord("-") if chr(i) == "-" else 0
+    for i in range(256)
+)
+_MAY_BE_LONG = (b":" + b"0" * 20, b":-" + b"0" * 20)
 
 
 class Overdrawn(Exception):
@@ -235,7 +241,7 @@ def _without_key(body: bytes) -> bytes:
 
 def _parsed(body: bytes) -> Any:
     try:
-        if not _LONG_NUMBER.search(body):
+        if not _has_long_number(body):
             return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass  # some clients write NaN, or half a surrogate pair
@@ -243,6 +249,13 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body, parse_constant=str)
     except (ValueError, RecursionError):
         raise Refused("the body is no JSON") from None
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether a whole number has more digits than the fast reader keeps: bodies of which it cannot be are told by a
+    search that takes a tenth of the other's time."""
+    coarse = body.translate(_COARSE)
+    return any(each in coarse for each in _MAY_BE_LONG) and _LONG_NUMBER.search(body) is not None
 
 
 def _letters(body: bytes, kind: str | None, refused: dict[int, str], sent: Sent) -> list[Entry]:

@@ -20,13 +20,14 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from crash_sides import SECRET, Hooks, Maria, Postgres, Process, Shop, Topic
+from dying import dies_at, place_of
 
 TABLE = "bronze.t_crashed"
 FOLLOWED = ("cdc", "binlog")  # kinds that read the log of a database, which begin with its rows
@@ -104,46 +105,13 @@ def settings_of(root: Path, kind: str, where: str) -> Any:
     })  # fmt: skip
 
 
-def place_of(point: str) -> tuple[Any, str]:
-    """The module or class of the platform that a point names, and the name in it."""
-    import importlib
-
-    parts = point.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        with suppress(ModuleNotFoundError):
-            owner: Any = importlib.import_module("customer360.platform." + ".".join(parts[:cut]))
-            break
-    for name in parts[cut:-1]:
-        owner = getattr(owner, name)
-    assert callable(getattr(owner, parts[-1], None)), f"there is no {point}"
-    return owner, parts[-1]
-
-
-def dies_at(point: str, side: str, nth: int) -> None:
-    """Let this process die before or after the nth call of a function of the platform."""
-    owner, name = place_of(point)
-    real, calls = getattr(owner, name), 0
-
-    def called(*args: Any, **keys: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == nth and side == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        found = real(*args, **keys)
-        if calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-
-    setattr(owner, name, called)
-
-
 def one_run(request: dict[str, Any]) -> None:
     import customer360.platform.run as runs
     from customer360.platform.errors import Customer360Error
     from customer360.platform.run import RunRequest
 
     if request.get("point"):
-        dies_at(request["point"], request["side"], request["nth"])
+        dies_at(f"customer360.platform.{request['point']}", request["side"], request["nth"])
     settings = settings_of(Path(request["root"]), request["kind"], request["where"])
     try:
         runs.run(settings, RunRequest(end=TABLE), rules={})
@@ -276,7 +244,7 @@ def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
     side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
     sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
     for point in POINTS[kind]:
-        place_of(point)  # one that is called otherwise today would kill nobody
+        place_of(f"customer360.platform.{point}")  # one that is called otherwise today would kill nobody
     tried, died, waiting = set[tuple[str, str]](), set[tuple[str, str]](), deque[tuple[str, str]]()
     try:
         if kind in FOLLOWED:  # what changes while the first batch waits is in its rows and in the log

@@ -7,8 +7,9 @@ writing decisions down) tell more than answers a second on a machine that others
 
 ``--ray`` serves from Ray Serve in place of that, as `customer360 serve` does, under the environment as it is
 (`RAY_SERVE_ENABLE_HA_PROXY=1`, …): CPU is that of replica and proxy together, and the first row is `/healthz`.
-``--flat N`` asks N times for re-ranked lists after a warm-up of a tenth, and prints the memory of the plain server at
-each tenth.
+``--flat N`` asks N times for all of these in turn, and sends events to a collector, singly and in batches; before that,
+so many events that what a server remembers of them is full, and a tenth of the requests. Prints the memory of the plain
+server at each tenth.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 
 import polars as pl
 import yaml
+from collector import BATCH, Requests
 from conditions import conditions
 from fastapi import APIRouter
 
@@ -42,7 +44,8 @@ import choices
 
 from customer360.pipelines.gold.customers import Customer360
 from customer360.platform import access, online
-from customer360.platform.settings import Settings
+from customer360.platform.settings import Settings, load
+from customer360.platform.sources.protocols.hooks.journal import REMEMBERED
 from customer360.serve import plain
 from customer360.serve.api.policy import Caller
 from customer360.serve.app import build_app
@@ -52,10 +55,16 @@ from customer360.serve.realtime.activity import Activities, Step, visitor
 BLOCK = 10_000  # people a frame
 PERSONAL = ("person", "recommendations", "categories", "bought")
 FEATURES = 50
+# Of a mix; what a shop asks most of a server is to take events and to show lists.
+SHARES = {
+    "nothing": 1, "stored list": 2, "precomputed, re-ranked": 1, "search, 100 hits": 0.5, "scan, by session": 0.1,
+    "features, 100 x 50": 0.03, "event": 5, "batch of events": 0.05,
+}  # fmt: skip
 
 
-def publish(state: Path, products: int, people: int, dimension: int) -> None:
-    """A shop whose people repeat some hundreds of drawn ones, so that it is written within a minute."""
+def publish(state: Path, products: int, people: int, dimension: int, number: int = 7) -> None:
+    """A shop whose people repeat some hundreds of drawn ones, so that it is written within a minute. ``number``: of the
+    vectors, of which each publication has others."""
     draw, drawn = random.Random(1), min(people, 500)
     documents = choices._documents(draw, products, drawn, 60)
     pool = {kind: [d for _, d in documents[kind]] for kind in PERSONAL}
@@ -74,8 +83,9 @@ def publish(state: Path, products: int, people: int, dimension: int) -> None:
                 yield _frame(kind, [f"p{i}" for i in numbers], found)
 
     names = [f"P{i:06}" for i in range(products)]
-    vectors.write_vectors(state / vectors.HOME / "7", choices._towers(names, dimension, 1), "two_tower", "1")
-    online.publish(state, frames(), as_of=choices.AS_OF, sources={vectors.SOURCE: 7}, is_told=False)
+    towers, home = choices._towers(names, dimension, number), state / vectors.HOME / str(number)
+    vectors.write_vectors(home, towers, "two_tower", str(number))
+    online.publish(state, frames(), as_of=choices.AS_OF, sources={vectors.SOURCE: number}, is_told=False)
 
 
 def _frame(kind: str, keys: list[str], texts: list[str]) -> pl.DataFrame:
@@ -98,8 +108,8 @@ def _plausible(dtype: pl.DataType) -> Any:
 # ---- one server, one client ------------------------------------------------------------------------------------------
 
 
-def serve(state: Path, listening: socket.socket) -> None:
-    """Serve with one endpoint more, which does nothing."""
+def serve(state: Path, listening: socket.socket, *, collects: bool = False) -> None:
+    """Serve with one endpoint more, which does nothing; with a collector, if it ``collects``."""
     router = APIRouter(prefix="/v1")
 
     @router.get("/nothing")
@@ -107,12 +117,19 @@ def serve(state: Path, listening: socket.socket) -> None:
         return {"nothing": True}
 
     settings = Settings(state=str(state))
+    if collects:
+        web = {"kind": "collector", "system": "SHOP", "events_per_minute": 0, "backlog_megabytes": 100_000}
+        read = {"recipe": "collector/calls", "kind": "collector", "connection": "web", "system": "SHOP"}
+        file = state.parent / "collecting.yaml"
+        file.write_text(yaml.safe_dump({"state": str(state), "connections": {"web": web}, "sources": {"web": read}}))
+        settings = load(str(file))
     app = build_app(settings)
     app.include_router(router)
     names, draw = [f"P{i:06}" for i in range(1000)], random.Random(4)
     views = [(Step("PRODUCT_VIEW", datetime.now(UTC), (p,)), visitor(f"v{i}"), None)
              for i in range(500) for p in draw.sample(names, 5)]  # fmt: skip
-    app.state.activities = Activities()  # what a collector would know of visitors
+    if not collects:
+        app.state.activities = Activities()  # what a collector would know of visitors
     app.state.activities.note_all(views)
     plain.run(app, settings.serve, listening)
 
@@ -209,11 +226,14 @@ def main() -> None:
             if given.ray:
                 measure_ray(state, key, given)
                 return
-            server = multiprocessing.get_context("spawn").Process(target=serve, args=(state, listening), daemon=True)
+            server = multiprocessing.get_context("spawn").Process(
+                target=serve, args=(state, listening), kwargs={"collects": given.flat > 0}, daemon=True
+            )
             server.start()
             asked, port, pid = kinds(key, given.people, given.products), listening.getsockname()[1], server.pid or 0
             if given.flat:
-                memory(pid, port, asked["precomputed, re-ranked"], given.flat)
+                events = Requests(access.issue(state, "shop", "writer"))
+                memory(pid, port, mixed(asked, events), events, given.flat)
             else:
                 measure([pid], port, asked, given)
             server.terminate()
@@ -288,8 +308,17 @@ def is_serving(pid: int) -> bool:
     return any(name in command for name in (b"ServeReplica", b"ProxyActor", b"haproxy", b"HAProxy"))
 
 
-def memory(pid: int, port: int, requests: Callable[[], bytes], count: int) -> None:
+def mixed(kinds: dict[str, Callable[[], bytes]], events: Requests) -> Callable[[], bytes]:
+    """A maker of requests of all kinds, the dear ones seldom."""
+    makers = kinds | {"event": events.single, "batch of events": events.batch}
+    shares, draw = [SHARES[name] for name in makers], random.Random(5)
+    return lambda: draw.choices([*makers.values()], shares)[0]()
+
+
+def memory(pid: int, port: int, requests: Callable[[], bytes], events: Requests, count: int) -> None:
     """Ask so many times, and tell of the memory of the server at each tenth."""
+    asked(port, events.batch, -(-int(1.05 * REMEMBERED) // BATCH))
+    print(f"warming up {resident(pid):8.1f} MB", flush=True)
     asked(port, requests, count // 10)
     first = resident(pid)
     print(f"{0:>10,} {first:8.1f} MB", flush=True)

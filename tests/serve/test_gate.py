@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -382,3 +383,47 @@ def test_while_a_restore_has_not_ended_a_running_server_tells_of_nobody(own_shop
         assert client.get("/docs").status_code == 200
     mark.unlink()
     assert client.get("/v1/people/p_ann").status_code == 200 and client.get("/healthz").status_code == 200
+
+
+def test_what_is_begun_is_waited_for_and_can_be_given_up() -> None:
+    ended: list[str] = []
+
+    async def given(after: asyncio.Future[Any] | None) -> dict[str, Any]:
+        try:
+            if after is not None:
+                await after
+            await asyncio.sleep(0)
+            return {"body": b"whole"}
+        finally:
+            ended.append("ended")
+
+    async def at_once() -> dict[str, Any]:
+        return {"body": b"there"}
+
+    async def tried() -> None:
+        assert gate.begun(at_once()) == {"body": b"there"}
+        waits = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(waits.set_result, None)
+        piece = gate.begun(given(waits))
+        assert not isinstance(piece, dict) and not ended
+        assert await piece == {"body": b"whole"}
+        endless = gate.begun(given(asyncio.get_running_loop().create_future()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await endless  # type: ignore[misc]
+        assert ended == ["ended"] * 2
+
+    asyncio.run(tried())
+
+
+def test_a_restore_holds_from_the_next_request_on(tmp_path: Path) -> None:
+    assert not marks.stands(tmp_path / "none")
+    for _ in range(3):
+        assert not marks.stands(tmp_path)
+        (tmp_path / marks.MARK).touch()
+        assert marks.stands(tmp_path) and marks.stands(tmp_path)
+        (tmp_path / marks.MARK).unlink()
+    os.utime(tmp_path, (1, 1))  # as an old folder is: nothing is looked for again, until it changes
+    assert not marks.stands(tmp_path) and not marks.stands(tmp_path)
+    (tmp_path / marks.MARK).touch()
+    assert marks.stands(tmp_path)

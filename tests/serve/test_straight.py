@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from customer360.platform import access
 from customer360.serve.api.placements import ChoiceAnswer, ChosenProduct
 from customer360.serve.api.policy import Caller, CurrentView
+from customer360.serve.api.recommendations import RecommendationsAnswer, RecommendedProduct
 from customer360.serve.straight import Straight
 
 USUAL, STRAIGHT = "application/json; charset=utf-8", "application/json"
@@ -59,6 +60,31 @@ def test_an_answer_made_by_hand_is_what_is_documented(client: Any) -> None:
     found = answer.json()
     assert set(found) == set(ChoiceAnswer.model_fields)
     assert set(found["items"][0]) == set(ChosenProduct.model_fields)
+
+
+QUERIES = ("", "?k=2", "?k=2&mode=all", "?k=%2B3", "?k=2&k=3", "?size=1", "?mode=", "?k=0", "?k=x", "?k=2.0", "?model",
+           "?model=item_to_item", "?model=none_such")  # fmt: skip
+
+
+def test_a_stored_list_says_the_same_by_person_and_by_account(client: Any) -> None:
+    """Who asks by account goes by way of the framework."""
+    asked = client("reader")
+    for query in QUERIES:
+        straight, usual = (
+            asked.get(f"/v1/{who}/recommendations{query}") for who in ("people/p_ann", "customers/POS/1")
+        )
+        assert straight.status_code == usual.status_code, query
+        assert straight.json() == usual.json(), query
+        assert ("x-decision-id" in straight.headers) == (straight.status_code == 200)
+        if straight.status_code == 200:
+            RecommendationsAnswer.model_validate_json(straight.content, strict=True)
+            assert set(straight.json()) == set(RecommendationsAnswer.model_fields)
+            assert all(set(item) == set(RecommendedProduct.model_fields) for item in straight.json()["items"])
+
+
+@pytest.mark.parametrize("who", ["p_nobody", "p%2Fann", "%20", "p_ann/x"])
+def test_a_list_of_nobody_is_none(client: Any, who: str) -> None:
+    assert client("reader").get(f"/v1/people/{who}/recommendations").status_code == 404
 
 
 @pytest.mark.parametrize("path, body", [

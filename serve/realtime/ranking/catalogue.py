@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Catalogue:
     fresh: NDArray[np.float64]
     _masks: dict[tuple[str, frozenset[str]], Flags] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    _rows: local = field(default_factory=local)  # of each thread
 
     @staticmethod
     def of(documents: Iterable[tuple[str, dict[str, Any]]], as_of: date) -> Catalogue:
@@ -77,6 +78,16 @@ class Catalogue:
     def places(self, products: Iterable[str]) -> Ints:
         """Their places; `UNKNOWN` for those that are not here."""
         return np.array([self.place.get(product, UNKNOWN) for product in products], dtype=np.int64)
+
+    def first_of(self, places: Ints) -> Ints:
+        """For each of some places (none unknown) where it stands first among them. A row as long as the catalogue is
+        written where they are, and read there; what others left in it is never looked at."""
+        row = getattr(self._rows, "row", None)
+        if row is None:
+            row = self._rows.row = np.empty(len(self.is_offered), dtype=np.int64)
+        row[places[::-1]] = np.arange(len(places) - 1, -1, -1)
+        first: Ints = row[places]
+        return first
 
     def mask(self, where: str, columns: Mapping[str, Column] = PRODUCT) -> Flags:
         """Which products a condition over some columns means; kept, as rules and callers ask again. Raises

@@ -20,12 +20,13 @@ from customer360.platform.errors import LakeError
 from customer360.platform.online import NotPublished, View
 from customer360.serve.publication.demand import ALL as LAUNCHED_KEY
 from customer360.serve.publication.documents import POPULAR_KEY
+from customer360.serve.publication.offers import is_offered
 from customer360.serve.publication.rankers import RankerStore
 from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.ranking import filter as filtering
 from customer360.serve.realtime.ranking import rank, retrieve
 from customer360.serve.realtime.ranking.asking import Asked
-from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags
+from customer360.serve.realtime.ranking.catalogue import SHOWN, UNKNOWN, Catalogue, Flags
 from customer360.serve.realtime.ranking.decision import Decision, Why, decided
 from customer360.serve.realtime.ranking.filter import Stocked
 from customer360.serve.realtime.ranking.learned import Learned, affinity_of
@@ -89,8 +90,8 @@ class Shelves:
         self._shelf: Shelf | None = None
         self._reading: tuple[str, threading.Thread] | None = None
 
-    def of(self, view: View) -> Shelf | None:
-        """None where it is not read yet. Raises Unsound: it cannot be."""
+    def of(self, view: View, patience: float | None = None) -> Shelf | None:
+        """None where it is not read yet, after some seconds of ``patience``. Raises Unsound: it cannot be."""
         shelf = self._shelf
         if shelf is not None and shelf.generation == view.generation.id:
             return shelf
@@ -99,7 +100,7 @@ class Shelves:
                 thread = threading.Thread(target=self._read, args=(view,), name="catalogue", daemon=True)
                 self._reading = view.generation.id, thread
                 thread.start()
-                wait = self._patience
+                wait = self._patience if patience is None else patience
             else:
                 thread, wait = self._reading[1], 0.0
         thread.join(wait)
@@ -158,6 +159,26 @@ class Chooser:
         if shelf is None:
             return [document or {} for document in view.mget("product", products)]
         return [shelf.catalogue.shown[place] for place in shelf.catalogue.places(products)]
+
+    def offered(self, view: View, items: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]] | None:
+        """The first ``k`` of some items (with a product_id) that may be shown at all, each with what is shown of its
+        product; None where the products of the publication are not read yet, which nobody waits for."""
+        shelf = self._shelves.of(view, patience=0)
+        if shelf is None:
+            return None
+        catalogue, found = shelf.catalogue, list[dict[str, Any]]()
+        for item in items:
+            place = catalogue.place.get(item["product_id"], UNKNOWN)
+            known = catalogue.shown[place]
+            is_shown = bool(catalogue.is_offered[place])
+            if place == UNKNOWN:  # not in the store, or under an id too long to be read with the others
+                document = view.get("product", item["product_id"])
+                is_shown, known = is_offered(document), {name: (document or {}).get(name) for name in SHOWN}
+            if is_shown:
+                found.append({**item, **known})
+                if len(found) == k:
+                    break
+        return found
 
     def still_shown(self, view: View, decision: Decision, candidates: Sequence[int]) -> list[bool]:
         """Whether candidates of a decision may be shown now as well, by offer, stock and rules; what was bought or

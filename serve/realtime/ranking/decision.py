@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -27,6 +27,7 @@ from customer360.serve.realtime.ranking.merchandise import Ranking
 from customer360.serve.realtime.ranking.retrieve import Slate
 
 FORMAT = 1
+IDS_AT_ONCE = 256
 Why = Literal["consent", "no history", "nothing available"]
 # What of a record is personal, by kind of personal data: covered for keys that may not see it, gone after an erasure.
 PERSONAL = {
@@ -116,7 +117,7 @@ class Decision:
         ]
 
     def record(self) -> dict[str, Any]:
-        """Everything that the same answer can be made of again, as JSON holds it."""
+        """Everything that the same answer can be made of again, as `packed` writes it."""
         return {
             "format": FORMAT,
             "id": self.id,
@@ -137,16 +138,42 @@ class Decision:
 
 def _written(record: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(record)
+        return orjson.dumps(record, _as_list, orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:  # half a surrogate pair in what was asked
-        return json.dumps(record, separators=(",", ":")).encode()
+        return json.dumps(record, separators=(",", ":"), default=_as_list).encode()
+
+
+def _as_list(found: Any) -> Any:
+    """Numbers whose memory is not in one piece, or that Python writes."""
+    if isinstance(found, np.ndarray):
+        return found.tolist()
+    raise TypeError(f"{type(found).__name__} is no part of a record")
+
+
+class _Ids:
+    """Random ids of 128 bits: the system is asked for many at once, as each question costs as much as ordering."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+        os.register_at_fork(after_in_child=self._left.clear)  # two processes never give the same
+
+    def __call__(self) -> str:
+        try:
+            return self._left.pop()
+        except IndexError:
+            found = os.urandom(16 * IDS_AT_ONCE).hex()
+            self._left.extend(found[at : at + 32] for at in range(32, len(found), 32))
+            return found[:32]
+
+
+fresh_id = _Ids()
 
 
 def decided(
     asked: Asked, slate: Slate, ranking: Ranking, origin: Mapping[str, Any], reason: Why | None, degraded: str | None
 ) -> Decision:
     """A new decision, of this moment."""
-    return Decision(uuid4().hex, datetime.now(UTC), asked, slate, ranking, origin, reason, degraded)
+    return Decision(fresh_id(), datetime.now(UTC), asked, slate, ranking, origin, reason, degraded)
 
 
 def as_listed(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from customer360.models.ranking.features import lately_seen, shares_of
 from customer360.serve.publication.vectors import Vectors
 from customer360.serve.realtime.ranking.asking import Asked
-from customer360.serve.realtime.ranking.catalogue import NO_CATEGORY, Catalogue, Flags, Ints
+from customer360.serve.realtime.ranking.catalogue import NO_CATEGORY, UNKNOWN, Catalogue, Flags, Ints
 
 PER_SOURCE, PER_SOURCE_READ = 60, 240  # candidates of a source that may be shown; as many are looked at for them
 CHUNK = 64
@@ -76,20 +76,21 @@ class Slate:
         return _ints([numbers.setdefault(name, len(numbers)) for name in self.category])
 
     def record(self) -> dict[str, Any]:
-        """As JSON holds it; features that are nought everywhere are left out."""
+        """As JSON holds it, but for lists of numbers, which orjson writes as they are; features that are nought
+        everywhere are left out."""
         names = list(dict.fromkeys(self.category))
         number = {name: i for i, name in enumerate(names)}
         return {
             "products": self.products,
             "categories": names,
             "category": [number[c] for c in self.category],
-            "sources": {name: found.tolist() for name, found in self.sources.items()},
+            "sources": self.sources,
             "seeds": self.seeds,
-            "values": {name: found.tolist() for name, found in self.values.items() if found.any()},
-            "drops": {name: found.tolist() for name, found in self.drops.items()},
-            "pins": [(name, at, found.tolist()) for name, at, found in self.pins],
-            "boosts": [(name, by, found.tolist()) for name, by, found in self.boosts],
-            "buried": [(name, found.tolist()) for name, found in self.buried],
+            "values": {name: found for name, found in self.values.items() if found.any()},
+            "drops": self.drops,
+            "pins": self.pins,
+            "boosts": self.boosts,
+            "buried": self.buried,
         }
 
     @staticmethod
@@ -117,16 +118,10 @@ def slate(
 ) -> Slate:
     """The candidates of all lists with their features. Of a source as many are taken as give `PER_SOURCE` that are
     ``allowed`` (by place of the catalogue); a given list is taken whole."""
-    number: dict[str, int] = {}
-    sources, seeds = dict[str, Ints](), dict[str, tuple[str, ...]]()
-    for name, listed in lists.items():
-        taken = listed.products if name == "given" else _enough(listed, catalogue, allowed)
-        if not taken:
-            continue
-        sources[name] = _ints([number.setdefault(product, len(number)) for product in taken])
-        if listed.seeds is not None:
-            seeds[name] = tuple(listed.seeds[: len(taken)])
-    places = catalogue.places(number)
+    found = {name: _taken(name, listed, catalogue, allowed) for name, listed in lists.items()}
+    found = {name: (taken, at) for name, (taken, at) in found.items() if len(taken)}
+    seeds = {name: tuple(of[: len(found[name][0])]) for name in found if (of := lists[name].seeds) is not None}
+    products, places, sources = _numbered(found, catalogue)
     code = catalogue.code[places]
     values = {
         "interest": _shares(code, interests, catalogue),
@@ -135,16 +130,42 @@ def slate(
         "fresh": catalogue.fresh[places],
     }
     category = tuple(catalogue.category[places].tolist())
-    return Slate(tuple(number), category, sources, seeds, values, places=places, code=code)
+    return Slate(products, category, sources, seeds, values, places=places, code=code)
 
 
-def _enough(listed: Listed, catalogue: Catalogue, allowed: Flags) -> Sequence[str]:
-    """The beginning of a list that holds as many allowed products as are wanted."""
-    taken = listed.products[:PER_SOURCE_READ]
-    if len(taken) <= PER_SOURCE:
-        return taken
-    places = catalogue.places(taken) if listed.places is None else listed.places[:PER_SOURCE_READ]
-    return taken[: int(allowed[places].cumsum().searchsorted(PER_SOURCE)) + 1]
+def _taken(name: str, listed: Listed, catalogue: Catalogue, allowed: Flags) -> tuple[Sequence[str], Ints]:
+    """The beginning of a list that holds as many allowed products as are wanted, and their places."""
+    taken = listed.products if name == "given" else listed.products[:PER_SOURCE_READ]
+    places = catalogue.places(taken) if listed.places is None else listed.places[: len(taken)]
+    if name == "given" or len(taken) <= PER_SOURCE:
+        return taken, places
+    enough = int(allowed[places].cumsum().searchsorted(PER_SOURCE)) + 1
+    return taken[:enough], places[:enough]
+
+
+def _numbered(
+    found: Mapping[str, tuple[Sequence[str], Ints]], catalogue: Catalogue
+) -> tuple[tuple[str, ...], Ints, dict[str, Ints]]:
+    """Products of all lists, each once, in the order in which they are met; their places; the numbers of each list."""
+    if not found:
+        return (), _ints([]), {}
+    places = np.concatenate([at for _, at in found.values()])
+    if (places == UNKNOWN).any():  # of which only the name is known
+        number: dict[str, int] = {}
+        sources = {
+            name: _ints([number.setdefault(product, len(number)) for product in taken])
+            for name, (taken, _) in found.items()
+        }
+        return tuple(number), catalogue.places(number), sources
+    first = catalogue.first_of(places)
+    is_new = first == np.arange(len(places))
+    numbers = (is_new.cumsum() - 1)[first]
+    sources, end = dict[str, Ints](), 0
+    for name, (_, at) in found.items():
+        sources[name] = numbers[end : end + len(at)]
+        end += len(at)
+    mine = places[is_new]
+    return tuple(catalogue.products[place] for place in mine.tolist()), mine, sources
 
 
 def _shares(code: Ints, of: Mapping[str, float], catalogue: Catalogue) -> Values:

@@ -127,3 +127,17 @@ def test_a_server_listens_to_others_until_it_ends(settings: Settings, write_key:
         time.sleep(0.05)
         names = {thread.name for thread in threading.enumerate() if thread.is_alive()}
     assert "replay" not in names
+
+
+@pytest.mark.parametrize("body, kept", [
+    (b'{"n": 12345678901234567890123}', 12345678901234567890123),
+    (b'{"n":-98765432109876543210}', -98765432109876543210),
+    (b'{"n": "12345678901234567890123"}', "12345678901234567890123"),
+    (b'{"n": "m-00000000000000000000001"}', "m-00000000000000000000001"),
+    (b'{"n": ": 12345678901234567890"}', ": 12345678901234567890"),
+    (b'{"n":\n\t 123456789012345678901}', 123456789012345678901),
+    (b'{"n": 1234567890123456789}', 1234567890123456789),
+])  # fmt: skip
+def test_whole_numbers_keep_their_digits(body: bytes, kept: Any) -> None:
+    assert collector._parsed(body) == {"n": kept}
+    assert collector._has_long_number(body) == bool(collector._LONG_NUMBER.search(body))
