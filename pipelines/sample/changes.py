@@ -41,7 +41,8 @@ def change_rows(world: World) -> pl.DataFrame:
         after=pl.when(step != DELETE).then(pl.struct(**now)),
         source=pl.struct(
             pl.lit("mysql").alias("connector"), pl.lit("crm").alias("db"), pl.lit("customers").alias("table"),
-            pl.lit(FILE).alias("file"), pl.col("place").alias("pos"), pl.lit(0).alias("row"), pl.col("at").alias("ts_ms"),
+            pl.lit(FILE).alias("file"), pl.col("place").alias("pos"), pl.lit(0).alias("row"),
+            pl.col("at").alias("ts_ms"),
         ),
         op=step.replace_strict({INSERT: "c", MAIL: "u", PHONE: "u", DELETE: "d"}, return_dtype=pl.String),
     )  # fmt: skip
@@ -53,7 +54,7 @@ def _changes(world: World) -> pl.DataFrame:
     held = world.accounts.filter(source_system="CRM")
     said = customer_rows(world.streams, "CRM", world.people, held, world.activity("CRM"), world.start_on)
     rng = world.streams.stream("changes")
-    rows = said.select(**{name: column for name, column in COLUMNS.items()}, on="REGISTRATION_DATE")
+    rows = said.select(**COLUMNS, on="REGISTRATION_DATE")
     rows = rows.with_columns(day=(pl.col("on") - world.start_on).dt.total_days()).drop("on")
     count = len(rows)
     since = np.maximum(rows["day"].to_numpy(), 0)
