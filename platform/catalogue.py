@@ -26,7 +26,7 @@ SHORT_NAMES: dict[pl.DataType, str] = {pl.Datetime("us", "UTC"): "Timestamp (UTC
 
 # Ends of an interval by the last word of their name, and what the name of that which it is of may end in.
 ENDS = {"low": "Lower end of the interval of {}", "high": "Upper end of the interval of {}"}
-OF_INTERVALS = ("", "_rate", "_share", "_count", "_amount")
+OF_INTERVALS = ("", "_estimate", "_rate", "_share", "_amount")
 DATE = "The table's date: known is what happened before it, nothing of that day or later"
 
 

@@ -208,7 +208,7 @@ class ServiceMonths(
     first_contact_high = Float(nullable=True)
     mean_satisfaction = Float(nullable=True, description="Null, as its interval, of fewer than least_tickets ratings")
     satisfaction_low = Float(nullable=True, description="95 % interval (Student), within 1 to 5")
-    satisfaction_high = Float(nullable=True)
+    satisfaction_high = Float(nullable=True, description="See satisfaction_low")
     satisfaction_count = Integer(description="Ratings that the mean is of")
     status = OneOf(
         MEASURED, NOT_ENOUGH_EVIDENCE,

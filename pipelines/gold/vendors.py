@@ -163,7 +163,7 @@ class VendorScorecard(
     inspected_quantity = Integer(description="Received within the window, of whatever line")
     rejected_quantity = Integer()
     defect_rate = Float(nullable=True, description="rejected_quantity / inspected_quantity")
-    defect_estimate = Float(nullable=True)
+    defect_estimate = Float(nullable=True, description="As on_time_in_full_estimate, of defects")
     defect_low = Float(nullable=True)
     defect_high = Float(nullable=True)
     priced_line_count = Integer(description="Lines ordered in the window whose product has a cost in the catalogue")
