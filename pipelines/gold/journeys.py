@@ -108,9 +108,9 @@ class StageTransitions(
     """
 
     as_of = Date(primary_key=True)
-    from_stage = OneOf(START, *JOURNEY_STAGES, primary_key=True)
-    to_stage = OneOf(*JOURNEY_STAGES, END, primary_key=True)
-    transition_count = Integer()
+    from_stage = OneOf(START, *JOURNEY_STAGES, primary_key=True, description="START: before the first")
+    to_stage = OneOf(*JOURNEY_STAGES, END, primary_key=True, description="END: of a journey that is over")
+    transition_count = Integer(description="Times that journeys went that way")
     from_count = Integer(description="Transitions out of from_stage")
     rate = Float(description="transition_count / from_count")
     rate_low = Float()
