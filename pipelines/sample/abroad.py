@@ -110,6 +110,8 @@ def _sold(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _travellers(world: World, day: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The till account of somebody who is a customer on each day, -1 where the one who was drawn is none."""
     held = world.accounts.with_row_index("account").cast({"account": pl.Int64}).filter(source_system="POS")
+    if held.is_empty():
+        return np.full(len(day), -1)
     chosen = held[rng.integers(0, len(held), len(day))]
     gone = world.lives["gone"].to_numpy()[chosen["person"].to_numpy()]
     is_one = (chosen["registered"].to_numpy() <= day) & (day < gone - 1)

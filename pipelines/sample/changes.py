@@ -92,6 +92,8 @@ def _step(rows: pl.DataFrame, step: int, when: pl.Expr) -> pl.DataFrame:
 
 def _mistakes(rows: pl.DataFrame, rng: np.random.Generator, days: int) -> list[pl.DataFrame]:
     """Somebody is entered a second time, and the entry is deleted within the hour."""
+    if rows.is_empty():
+        return []
     count = max(round(MISTAKES * len(rows)), 1)
     again = rows[rng.integers(0, len(rows), count)].with_columns(
         id=pl.format("L9{}", pl.int_range(1, count + 1).cast(pl.String).str.zfill(7)),
