@@ -37,8 +37,8 @@ def change_rows(world: World) -> pl.DataFrame:
     }
     step = pl.col("step")
     return told.select(
-        before=pl.when(step != INSERT).then(pl.struct(**before)),
-        after=pl.when(step != DELETE).then(pl.struct(**now)),
+        before=pl.when(step != INSERT).then(_row(before)),
+        after=pl.when(step != DELETE).then(_row(now)),
         source=pl.struct(
             pl.lit("mysql").alias("connector"), pl.lit("crm").alias("db"), pl.lit("customers").alias("table"),
             pl.lit(FILE).alias("file"), pl.col("place").alias("pos"), pl.lit(0).alias("row"),
@@ -46,6 +46,10 @@ def change_rows(world: World) -> pl.DataFrame:
         ),
         op=step.replace_strict({INSERT: "c", MAIL: "u", PHONE: "u", DELETE: "d"}, return_dtype=pl.String),
     )  # fmt: skip
+
+
+def _row(columns: dict[str, pl.Expr]) -> pl.Expr:
+    return pl.struct([value.alias(name) for name, value in columns.items()])
 
 
 def _changes(world: World) -> pl.DataFrame:

@@ -120,7 +120,7 @@ def _run(settings: Settings, request: RunRequest) -> date:
         record = jobs.run_pipeline(settings, request)
     _say(*totals.built(record), f"as of {record.as_of}, {time.perf_counter() - began:.0f} s")
     assert record.as_of is not None, "gold has a date"
-    return record.as_of
+    return date.fromisoformat(record.as_of)
 
 
 def _restrain(settings: Settings) -> None:
