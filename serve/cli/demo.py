@@ -118,9 +118,9 @@ def _run(settings: Settings, request: RunRequest) -> date:
     began = time.perf_counter()
     with telemetry.heartbeat("bronze, silver, gold"):
         record = jobs.run_pipeline(settings, request)
-    _say(*totals.built(record), f"as of {record.as_of}, {time.perf_counter() - began:.0f} s")
-    assert record.as_of is not None, "gold has a date"
-    return date.fromisoformat(record.as_of)
+    as_of = str(request.as_of or record.as_of)
+    _say(*totals.built(record), f"as of {as_of}, {time.perf_counter() - began:.0f} s")
+    return date.fromisoformat(as_of)
 
 
 def _restrain(settings: Settings) -> None:
