@@ -110,7 +110,7 @@ def _compared(
     out = []
     for metric in ("ORDERS", "SALES"):
         told = span.group_by("area", "side").agg(
-            before=pl.col(metric).filter(~after).sum(), after=pl.col(metric).filter(after).sum()
+            before=sums.total(pl.col(metric).filter(~after)), after=sums.total(pl.col(metric).filter(after))
         ).filter((pl.col("before") > 0) | (pl.col("after") > 0)).sort("area")  # fmt: skip
         # Areas with a sale before alone would be chosen by chance highs, which fall: the sparser, the more.
         near, far = (told.filter(pl.col("side") == s).select("before", "after").to_numpy() for s in (1, 0))

@@ -20,7 +20,12 @@ HOME, ABROAD = "USD", "CAD"
 LABEL = "X"  # in the ids of what its tills write
 RECEIPTS, LEAST, JOURNEYS = 0.02, 30, 0.35  # of the receipts at home; at least; shares of people who show an account
 HOME_PRICE, TAX_RATE = 1.36, 0.14975  # list prices abroad for one at home; GST and QST
-RATES = {"CAD": 0.735, "EUR": 1.09, "GBP": 1.27}  # dollars for one, on the first day
+# Dollars for one, on the first day, of the currencies that the bank quotes.
+RATES = {
+    "CAD": 0.735, "EUR": 1.09, "GBP": 1.27, "CHF": 1.13, "JPY": 0.0067, "AUD": 0.66, "NZD": 0.61, "SEK": 0.095,
+    "NOK": 0.094, "DKK": 0.146, "PLN": 0.25, "CZK": 0.043, "HUF": 0.0028, "RON": 0.219, "BGN": 0.557, "TRY": 0.031,
+    "BRL": 0.19, "MXN": 0.056, "CNY": 0.139, "HKD": 0.128, "SGD": 0.74, "KRW": 0.00074, "INR": 0.012, "ZAR": 0.054,
+}  # fmt: skip
 DAILY_CHANGE, DAYS_BEFORE = 0.004, 7  # of a rate from day to day; rates are known so long before the first receipt
 OPENS, CLOSES = 15, 26  # hour of the day in UTC
 
@@ -55,7 +60,7 @@ def rate_rows(world: World) -> pl.DataFrame:
     first = world.start_on - timedelta(days=DAYS_BEFORE)
     on = pl.date_range(first, world.end_on, eager=True)
     known = [
-        pl.DataFrame({"RATE_DATE": on, "RATE": (rate * np.exp(walk)).round(6)}).select(
+        pl.DataFrame({"RATE_DATE": on, "RATE": (rate * np.exp(walk)).round(8)}).select(
             "RATE_DATE", FROM_CURRENCY=pl.lit(code), TO_CURRENCY=pl.lit(HOME), RATE="RATE"
         )
         for (code, rate), walk in zip(RATES.items(), steps, strict=True)
