@@ -25,6 +25,10 @@ RATES = {
     "CAD": 0.735, "EUR": 1.09, "GBP": 1.27, "CHF": 1.13, "JPY": 0.0067, "AUD": 0.66, "NZD": 0.61, "SEK": 0.095,
     "NOK": 0.094, "DKK": 0.146, "PLN": 0.25, "CZK": 0.043, "HUF": 0.0028, "RON": 0.219, "BGN": 0.557, "TRY": 0.031,
     "BRL": 0.19, "MXN": 0.056, "CNY": 0.139, "HKD": 0.128, "SGD": 0.74, "KRW": 0.00074, "INR": 0.012, "ZAR": 0.054,
+    "THB": 0.028, "IDR": 0.000062, "MYR": 0.22, "PHP": 0.0175, "ILS": 0.27, "ISK": 0.0073, "AED": 0.272, "SAR": 0.267,
+    "EGP": 0.021, "MAD": 0.1, "CLP": 0.0011, "COP": 0.00025, "PEN": 0.27, "ARS": 0.0011, "VND": 0.00004, "TWD": 0.031,
+    "KWD": 3.26, "QAR": 0.275, "JOD": 1.41, "KES": 0.0078, "NGN": 0.00066, "UAH": 0.025, "RSD": 0.0093, "GEL": 0.37,
+    "KZT": 0.0022, "PKR": 0.0036, "BDT": 0.0085, "LKR": 0.0033,
 }  # fmt: skip
 DAILY_CHANGE, DAYS_BEFORE = 0.004, 7  # of a rate from day to day; rates are known so long before the first receipt
 OPENS, CLOSES = 15, 26  # hour of the day in UTC
