@@ -24,12 +24,12 @@ class Predictions(
     """One row per person, model and as_of date: a score with its reasons."""
 
     person_id = String(primary_key=True)
-    model = String(primary_key=True)
-    version = String()
+    model = String(primary_key=True, description="Name in the registry")
+    version = String(description="Of the model, in the registry")
     target = String(description="What the score is the probability or amount of")
-    score = Float()
+    score = Float(description="What target names")
     reasons = List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
-    scored_at = Timestamp()
+    scored_at = Timestamp(description="When it was computed")
     as_of = Date(primary_key=True)
     low = Float(nullable=True, description="Lower end of the score's interval, where the model states one")
     high = Float(nullable=True, description="Upper end; clv: 80 % of outcomes lie between")
@@ -46,11 +46,11 @@ class Recommendations(
     """One row per person, model, mode and rank: a recommended product."""
 
     person_id = String(primary_key=True)
-    rank = Integer(primary_key=True, min=1)
+    rank = Integer(primary_key=True, min=1, description="1: shown first")
     product_id = String()
-    score = Float()
-    model = String(primary_key=True)
-    version = String()
+    score = Float(description="Of the model")
+    model = String(primary_key=True, description="Name in the registry")
+    version = String(description="Of the model, in the registry")
     mode = String(primary_key=True, description="new: never bought before; all: repurchases included")
     as_of = Date(primary_key=True)
 
@@ -66,14 +66,14 @@ class CategoryScores(
     """One row per person, category, model and as_of date: a score of the person for the category."""
 
     person_id = String(primary_key=True)
-    category = String(primary_key=True)
+    category = String(primary_key=True, description="Of the products")
     rank = Integer(min=1, description="1: the person's highest score")
-    score = Float()
+    score = Float(description="What target names")
     lift = Float(description="Score over the mean score of all persons for the category")
-    model = String(primary_key=True)
-    version = String()
+    model = String(primary_key=True, description="Name in the registry")
+    version = String(description="Of the model, in the registry")
     target = String(description="What the score is the probability of")
-    scored_at = Timestamp()
+    scored_at = Timestamp(description="When it was computed")
     as_of = Date(primary_key=True)
 
 

@@ -37,6 +37,22 @@ JOURNEY_STAGES: tuple[JourneyStage, ...] = get_args(JourneyStage)
 ONLINE_CHANNELS = ("ECOMMERCE", "SOCIAL")
 SESSION_GAP_MINUTES = 30  # a visit ends after this much silence
 
+# What columns of silver and gold are, wherever they have these names and a contract says no more.
+MEANINGS = {
+    "person_id": "The person, by silver.identities",
+    "subject_id": "Whose it is: the person where one is known, else the visitor, else the receipt itself",
+    "customer_id": "Account in the source system",
+    "visitor_id": "Browser or app, by the id that it sends",
+    "source_system": "System that delivered it",
+    "product_id": "As in silver.products",
+    "store_id": "As in silver.stores",
+    "vendor_id": "As in silver.vendors",
+    "transaction_id": "Receipt or order, by the number of its system",
+    "ticket_id": "Ticket, by the number of its system",
+    "occurred_at": "When it happened",
+    "occurred_on": "Day of it, UTC",
+}
+
 EARLIEST_DATE, LATEST_DATE = pl.date(1990, 1, 1), pl.date(2100, 1, 1)  # outside: a broken clock, not a sale
 
 

@@ -7,7 +7,9 @@ marks: the matrix of requirements, and the sketch of the tree, whose words stand
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -22,8 +24,15 @@ MATRIX, SKETCH = ("<!-- matrix -->", "<!-- end of matrix -->"), ("<!-- sketch --
 SHORT_NAMES: dict[pl.DataType, str] = {pl.Datetime("us", "UTC"): "Timestamp (UTC)"}
 
 
-def write(folder: Path) -> list[Path]:
-    """Write one page a layer and an index; bring the generated parts of the pages beside the folder up to date."""
+# Ends of an interval by the last word of their name, and what the name of that which it is of may end in.
+ENDS = {"low": "Lower end of the interval of {}", "high": "Upper end of the interval of {}"}
+OF_INTERVALS = ("", "_estimate", "_rate", "_share", "_amount")
+DATE = "The table's date: known is what happened before it, nothing of that day or later"
+
+
+def write(folder: Path, usual: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
+    """Write one page a layer and an index; bring the generated parts of the pages beside the folder up to date.
+    ``usual``: what columns of silver and gold mean by their name, where a contract does not say it."""
     folder.mkdir(parents=True, exist_ok=True)
     layers: dict[str, list[str]] = {}
     for name in sorted(tables.TABLES):
@@ -31,7 +40,7 @@ def write(folder: Path) -> list[Path]:
     written = []
     for layer, names in layers.items():
         page = folder / f"{layer}.md"
-        page.write_text(f"# {layer}\n\n" + "\n".join(_table(tables.by_name(n)) for n in names), encoding="utf-8")
+        page.write_text(f"# {layer}\n\n" + "\n".join(_table(tables.by_name(n), usual) for n in names), encoding="utf-8")
         written.append(page)
     index = folder / "README.md"
     rows = [
@@ -99,7 +108,20 @@ def folders(readme: str) -> dict[str, str]:
     return {path: what.strip() for path, what in re.findall(r"^\| `([\w/]+)/` \| (.*?) \|", readme, re.M)}
 
 
-def _table(table: type[Table]) -> str:
+def meaning(table: type[Table], name: str, usual: Mapping[str, str]) -> str:
+    """What a column means: as its contract says, else by its name; empty where neither tells."""
+    columns, spec = table.columns(), tables.spec(table)
+    if said := columns[name].description:
+        return said
+    stem, _, end = name.rpartition("_")
+    if end in ENDS and (of := next((stem + more for more in OF_INTERVALS if stem + more in columns), None)):
+        return ENDS[end].format(of)
+    if name == "as_of" and spec.is_dated:
+        return DATE
+    return usual.get(name, "") if spec.layer != "bronze" else ""
+
+
+def _table(table: type[Table], usual: Mapping[str, str]) -> str:
     spec = tables.spec(table)
     facts = {
         "split key": spec.per,
@@ -112,7 +134,7 @@ def _table(table: type[Table]) -> str:
     lines = [f"## {spec.name}", "", _linked(tables.summary(table)), ""]
     lines += [f"- {k}: {v}" for k, v in facts.items() if v]
     lines += ["", "| column | type | rules | personal | meaning |", "|---|---|---|---|---|"]
-    lines += [_column(name, column) for name, column in table.columns().items()]
+    lines += [_column(name, column, meaning(table, name, usual)) for name, column in table.columns().items()]
     return "\n".join(lines) + "\n"
 
 
@@ -121,10 +143,10 @@ def _inputs(name: str) -> list[str]:
     return sorted({i for node in nodes for i in node.inputs})
 
 
-def _column(name: str, column: tables.Column) -> str:
+def _column(name: str, column: tables.Column, means: str) -> str:
     kind = SHORT_NAMES.get(column.dtype, str(column.dtype).replace("precision=", "").replace("scale=", ""))
     personal = (column.metadata or {}).get("pii", "")
-    return f"| {name} | {kind} | {'; '.join(_rules(column))} | {personal} | {_linked(column.description or '')} |"
+    return f"| {name} | {kind} | {'; '.join(_rules(column))} | {personal} | {_linked(means)} |"
 
 
 def _rules(column: tables.Column) -> list[str]:

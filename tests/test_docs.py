@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from customer360.pipelines.vocabulary import MEANINGS
 from customer360.platform import catalogue
 from customer360.serve.compose import compose
 
@@ -120,7 +121,7 @@ def test_no_entry_of_the_changelog_stands_twice() -> None:
 
 def test_the_catalogue_is_current(tmp_path: Path) -> None:
     compose()
-    for page in catalogue.write(tmp_path / "docs" / "tables"):
+    for page in catalogue.write(tmp_path / "docs" / "tables", MEANINGS):
         committed = ROOT / "docs" / "tables" / page.name
         assert committed.read_text() == page.read_text(), f"{committed} is stale: run `customer360 catalog`"
 

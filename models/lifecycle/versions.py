@@ -20,21 +20,21 @@ from customer360.platform.tables import Boolean, Date, Float, List, String, Stru
 class RecommendationModels(Table, table="gold.recommendation_models", sort_by=("name", "version")):
     """One row per registered version of a model: what it is, its data, how it was judged, whether it is used."""
 
-    name = String(primary_key=True)
-    version = String(primary_key=True)
+    name = String(primary_key=True, description="In the registry")
+    version = String(primary_key=True, description="In the registry")
     algorithm = String(nullable=True, description="In the model's own words; null for a model that is no longer here")
-    target = String(nullable=True)
+    target = String(nullable=True, description="What its scores are of")
     output = String(nullable=True, description="Table that it fills; null for one that orders products within requests")
     stage = String(description="Its alias in the registry, such as champion; registered without one")
-    is_champion = Boolean()
+    is_champion = Boolean(description="Whether scores are made with it")
     trained_as_of = Date(nullable=True, description="It knows what happened before this day")
-    registered_at = Timestamp()
-    run_id = String(nullable=True)
+    registered_at = Timestamp(description="When it came into the registry")
+    run_id = String(nullable=True, description="Of the training, in MLflow")
     fingerprint = String(nullable=True, description="SHA-256 of its files")
     data_versions = List(
         Struct({"name": String(), "version": String()}), description="Delta version of each table read"
     )
-    metrics = List(Struct({"name": String(), "value": Float(nullable=True)}))
+    metrics = List(Struct({"name": String(), "value": Float(nullable=True)}), description="How it was judged")
     verdicts = List(Struct({"name": String(), "verdict": String()}), description="Paired comparisons, in words")
 
 

@@ -141,12 +141,12 @@ def fitted(one: Series, rules: ActivityRules) -> Fit:
 class ActivityTrends(Table, table="gold.activity_trends", partition_by=("as_of",), sort_by=("segment", "channel_type")):
     """One row per series of daily visits and as_of date: how it grows, weekdays and, where told, the year taken out."""
 
-    segment = String(primary_key=True)
-    channel_type = String(primary_key=True)
+    segment = String(primary_key=True, description="RFM segment of the visitors; ALL: everybody")
+    channel_type = String(primary_key=True, description="Of the visits; ALL: every one")
     as_of = Date(primary_key=True)
     status = OneOf(*STATUSES)
     day_count = Integer(description="Days that are looked at")
-    visits_per_day = Float()
+    visits_per_day = Float(description="Mean of day_count days")
     change_30d = Float(nullable=True, description="Growth in 30 days, as a share; null unless the status is MEASURED")
     change_30d_low = Float(nullable=True, description="Interval at the rule file's activity.significance")
     change_30d_high = Float(nullable=True)
@@ -276,15 +276,15 @@ class ActivityAnomalies(
     Of days without an event, at most the rule file's ``activity.false_alarm_rate`` are called unusual, in each series.
     """
 
-    segment = String(primary_key=True)
-    channel_type = String(primary_key=True)
+    segment = String(primary_key=True, description="RFM segment of the visitors; ALL: everybody")
+    channel_type = String(primary_key=True, description="Of the visits; ALL: every one")
     as_of = Date(primary_key=True)
-    day_on = Date(primary_key=True)
-    session_count = Integer()
+    day_on = Date(primary_key=True, description="The day that is judged")
+    session_count = Integer(description="Visits of the day")
     expected_count = Float(description="Median of the same weekday of the eight weeks before")
     compared_count = Integer(description="Days before, at most 365, with whose errors this day's is compared")
     p_value = Float(min=0, max=1, description="Share of these and of itself that err as much or more")
-    is_unusual = Boolean()
+    is_unusual = Boolean(description="p_value is at most activity.false_alarm_rate")
     direction = OneOf("MORE", "FEWER", nullable=True, description="Of an unusual day")
 
 
@@ -318,15 +318,15 @@ class ActivityForecasts(
 ):
     """One row per series and day of the seven from as_of on: how many visits to expect."""
 
-    segment = String(primary_key=True)
-    channel_type = String(primary_key=True)
+    segment = String(primary_key=True, description="RFM segment of the visitors; ALL: everybody")
+    channel_type = String(primary_key=True, description="Of the visits; ALL: every one")
     as_of = Date(primary_key=True)
-    day_on = Date(primary_key=True)
+    day_on = Date(primary_key=True, description="The day to come")
     expected_count = Float(description="Median of the same weekday of the eight weeks before")
     low = Float(
         min=0, description="Interval at the rule file's activity.forecast_confidence, by the errors of the past"
     )
-    high = Float(min=0)
+    high = Float(min=0, description="Upper end")
     compared_count = Integer(description="Days whose errors the interval is made of")
 
 

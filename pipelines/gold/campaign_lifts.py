@@ -38,7 +38,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
 
     campaign_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    campaign_name = String(nullable=True)
+    campaign_name = String(nullable=True, description="As listed")
     status = OneOf(
         *STATUSES,
         description="NO_HOLDOUT: one of the groups is empty, nothing can be said. RUNNING: nobody's days are over."
@@ -62,10 +62,10 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
         description="Of the shares of buyers in as many days before assignment; null, and not compared, where nobody or"
         " everybody bought then, as before the data begin",
     )
-    treated_buyer_count = Integer()
-    control_buyer_count = Integer()
-    treated_rate = Float(nullable=True)
-    control_rate = Float(nullable=True)
+    treated_buyer_count = Integer(description="Of treated_count, who bought in their days")
+    control_buyer_count = Integer(description="Of control_count, likewise")
+    treated_rate = Float(nullable=True, description="treated_buyer_count / treated_count")
+    control_rate = Float(nullable=True, description="control_buyer_count / control_count")
     difference = Float(nullable=True, description="treated_rate - control_rate")
     difference_low = Float(nullable=True, description="Newcombe's interval")
     difference_high = Float(nullable=True)
@@ -78,7 +78,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
     incremental_buyer_count_high = Float(nullable=True)
     currency = String(description=f"The reporting currency, of all amounts; {UNSTATED}: nothing names one")
     treated_net_amount = Total(description="Net revenue of the treated in their days")
-    control_net_amount = Total()
+    control_net_amount = Total(description="Net revenue of those held back")
     incremental_net_amount = Float(
         nullable=True, description="Difference of the means by person x treated_count, with Welch's interval"
     )

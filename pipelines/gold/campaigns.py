@@ -48,26 +48,26 @@ class CampaignPerformance(
     """
 
     campaign_id = String(primary_key=True, description="As listed; a name that means no listed one stands as it is")
-    channel = String(primary_key=True)
+    channel = String(primary_key=True, description="As the platform names it: EMAIL, SMS, …")
     as_of = Date(primary_key=True)
-    campaign_name = String(nullable=True)
+    campaign_name = String(nullable=True, description="As listed; null where none is")
     is_listed = Boolean(description="Whether a list of campaigns has it")
     first_sent_at = Timestamp(nullable=True, description="Null where the platform reports no sending")
-    last_sent_at = Timestamp(nullable=True)
+    last_sent_at = Timestamp(nullable=True, description="See first_sent_at")
     sent_count = Integer(description="Messages of which anything is known")
     delivered_count = Integer(description="Reported, or followed by an answer; where no delivery of the campaign is"
                               " reported, all that did not bounce")  # fmt: skip
     opened_count = Integer(description="By a person: opened or clicked")
     clicked_count = Integer(description="By a person")
     converted_count = Integer(description="Clicked messages that a purchase within the rule's days is credited to")
-    unsubscribed_count = Integer()
+    unsubscribed_count = Integer(description="Messages after which somebody unsubscribed")
     bounced_count = Integer(description="Failed and never delivered")
     machine_opened_count = Integer(description="Fetched by programs, whether a person opened it too or not")
     sent_person_count = Integer(description="Subjects (people, else accounts): each once, over all messages")
-    delivered_person_count = Integer()
-    opened_person_count = Integer()
-    clicked_person_count = Integer()
-    converted_person_count = Integer()
+    delivered_person_count = Integer(description="As sent_person_count, of delivered ones")
+    opened_person_count = Integer(description="Of opened ones")
+    clicked_person_count = Integer(description="Of clicked ones")
+    converted_person_count = Integer(description="Of those followed by a purchase")
     delivered_rate = Float(nullable=True, description="Of messages, with Wilson's interval. Null where nothing is"
                            " counted among, and where the platform reports neither sending nor delivery")  # fmt: skip
     delivered_rate_low = Float(nullable=True)
@@ -88,7 +88,7 @@ class CampaignPerformance(
     unsubscribe_rate_low = Float(nullable=True)
     unsubscribe_rate_high = Float(nullable=True)
     median_minutes_to_open = Float(nullable=True, description="From sending; as the platform says, else as it is seen")
-    median_minutes_to_click = Float(nullable=True)
+    median_minutes_to_click = Float(nullable=True, description="As median_minutes_to_open")
     currency = String(description=f"The reporting currency, of all amounts; {UNSTATED}: nothing names one")
     conversion_count = Integer(description="Purchases credited, each to the latest click before it and to no other")
     unconverted_count = Integer(description="Of these, in a currency without a rate: in no amount")
@@ -99,8 +99,8 @@ class CampaignPerformance(
         " where it is not known",
     )
     cost_per_response = Float(nullable=True, description="spent_amount / opened_count; null without one")
-    cost_per_click = Float(nullable=True)
-    cost_per_conversion = Float(nullable=True)
+    cost_per_click = Float(nullable=True, description="spent_amount / clicked_count; null without one")
+    cost_per_conversion = Float(nullable=True, description="spent_amount / conversion_count; null without one")
     message_roi = Float(
         nullable=True,
         description="(revenue_amount - spent_amount) / spent_amount: what followed clicks on messages against all that"

@@ -28,12 +28,12 @@ class CostToServe(
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    contact_count = Integer()
+    contact_count = Integer(description="Contacts within the window")
     handling_minutes = Float(description="As reported, else the rule file's minutes_if_unknown")
-    cost_amount = Money()
+    cost_amount = Money(description="Of these contacts")
     unpriced_contact_count = Integer(description="Of a type without a rate: they cost nothing here")
-    order_count = Integer()
-    net_amount = Money()
+    order_count = Integer(description="Orders within the window")
+    net_amount = Money(description="Net sales within the window")
     cost_per_order = Float(nullable=True, description="Null: no order")
 
 
@@ -101,14 +101,14 @@ class CostToServeSegments(
     """
 
     as_of = Date(primary_key=True)
-    dimension = OneOf("CUSTOMER_SEGMENT", "LOYALTY_TIER", primary_key=True)
+    dimension = OneOf("CUSTOMER_SEGMENT", "LOYALTY_TIER", primary_key=True, description="What segment is of")
     segment = String(primary_key=True, description=f"{UNKNOWN}: the golden record does not say")
     person_count = Integer(description="Who bought or asked, and lets itself be profiled")
     asking_count = Integer(description="Who asked")
-    contact_count = Integer()
-    order_count = Integer()
-    cost_amount = Total()
-    net_amount = Total()
+    contact_count = Integer(description="Of these people, as the next three")
+    order_count = Integer(description="Within the window")
+    cost_amount = Total(description="Of the contacts")
+    net_amount = Total(description="Net sales within the window")
     cost_per_person = Float(description="Mean")
     cost_per_person_low = Float(nullable=True, description="95 % interval; null: fewer than least_tickets people")
     cost_per_person_high = Float(nullable=True)

@@ -33,16 +33,16 @@ class Cannibalization(Table, table="gold.cannibalization", partition_by=("as_of"
     """
 
     store_id = String(primary_key=True, description="The new store")
-    metric = OneOf("ORDERS", "SALES", primary_key=True)
+    metric = OneOf("ORDERS", "SALES", primary_key=True, description="What is compared")
     as_of = Date(primary_key=True)
-    opened_on = Date()
+    opened_on = Date(description="Of the new store")
     day_count = Integer(description="Compared on either side of the opening")
     near_area_count = Integer(description="With a sale of another store before the opening or after it")
-    far_area_count = Integer()
+    far_area_count = Integer(description="Likewise, beyond twice new_store_km")
     near_before = Float(nullable=True, description="Orders, or sales in the reporting currency, of the other stores")
-    near_after = Float(nullable=True)
-    far_before = Float(nullable=True)
-    far_after = Float(nullable=True)
+    near_after = Float(nullable=True, description="After the opening")
+    far_before = Float(nullable=True, description="As near_before, of the far areas")
+    far_after = Float(nullable=True, description="As near_after, of the far areas")
     change_rate = Float(nullable=True, description="Of the near areas beyond that of the far; -0.2: a fifth was lost")
     change_low = Float(nullable=True, description="95 % interval")
     change_high = Float(nullable=True)
@@ -110,7 +110,7 @@ def _compared(
     out = []
     for metric in ("ORDERS", "SALES"):
         told = span.group_by("area", "side").agg(
-            before=pl.col(metric).filter(~after).sum(), after=pl.col(metric).filter(after).sum()
+            before=sums.total(pl.col(metric).filter(~after)), after=sums.total(pl.col(metric).filter(after))
         ).filter((pl.col("before") > 0) | (pl.col("after") > 0)).sort("area")  # fmt: skip
         # Areas with a sale before alone would be chosen by chance highs, which fall: the sparser, the more.
         near, far = (told.filter(pl.col("side") == s).select("before", "after").to_numpy() for s in (1, 0))
@@ -166,18 +166,18 @@ class WhiteSpace(Table, table="gold.white_space", partition_by=("as_of",), sort_
     new_store_km of it, the best area of each. The interval knows the error of a and l, not whether the model holds.
     """
 
-    rank = Integer(primary_key=True)
+    rank = Integer(primary_key=True, description="1: the most expected customers")
     as_of = Date(primary_key=True)
-    area_id = String()
-    coarse_cell = String()
-    latitude = Float()
-    longitude = Float()
-    nearest_store_km = Float(nullable=True)
+    area_id = String(description="Of silver.areas")
+    coarse_cell = String(description="H3 cell round it")
+    latitude = Float(description="Of its middle")
+    longitude = Float(description="Of its middle")
+    nearest_store_km = Float(nullable=True, description="To the nearest store that is open")
     reach_population = Integer(description="Within reach_km")
     reach_customer_count = Integer(nullable=True, description="Who live within reach_km; null below least_people")
     expected_customers = Float(description="More than now, over all stores")
     expected_low = Float(description="95 % interval")
-    expected_high = Float()
+    expected_high = Float(description="Upper end")
     distance_decay = Float(description="l of the fit, the same in all rows")
     distance_decay_low = Float(description="95 % interval, areas as clusters")
     distance_decay_high = Float()

@@ -32,7 +32,7 @@ class FunnelSteps(Table, table="gold.funnel_steps", partition_by=("as_of",), sor
     """
 
     as_of = Date(primary_key=True)
-    funnel = String(primary_key=True)
+    funnel = String(primary_key=True, description="Name in the rule file")
     period = OneOf(
         "MONTH", "WHOLE", primary_key=True,
         description="WHOLE: all months together whose windows are over; each person once, so that its rates are of ever"
@@ -40,13 +40,13 @@ class FunnelSteps(Table, table="gold.funnel_steps", partition_by=("as_of",), sor
     )  # fmt: skip
     period_start = Date(primary_key=True, description="First day of the (first) calendar month")
     segment_by = String(primary_key=True, description="ALL, or the column of the first step that segment is of")
-    segment = String(primary_key=True)
-    step_number = Integer(primary_key=True, min=1)
+    segment = String(primary_key=True, description="Value of that column; ALL of all people")
+    step_number = Integer(primary_key=True, min=1, description="1: the first")
     step = String(description="In a funnel of any order the first, second, … step of any name")
     is_complete = Boolean(description="Every window that began in the period is over at as_of")
     entered_count = Integer(description="People at the first step")
     previous_count = Integer(description="People at the step before; at the first step itself")
-    reached_count = Integer()
+    reached_count = Integer(description="People at this step")
     step_rate = Float(description="reached_count / previous_count")
     step_rate_low = Float()
     step_rate_high = Float()
@@ -138,21 +138,25 @@ class FunnelBottlenecks(
     """
 
     as_of = Date(primary_key=True)
-    funnel = String(primary_key=True)
-    segment_by = String(primary_key=True)
-    segment = String(primary_key=True)
-    step_number = Integer(primary_key=True, min=2)
-    compared_with = OneOf("PAST", "OTHERS", primary_key=True)
-    step = String()
+    funnel = String(primary_key=True, description="Name in the rule file")
+    segment_by = String(primary_key=True, description="As in gold.funnel_steps")
+    segment = String(primary_key=True, description="As in gold.funnel_steps")
+    step_number = Integer(primary_key=True, min=2, description="The step before which people are lost")
+    compared_with = OneOf(
+        "PAST", "OTHERS", primary_key=True, description="The past of the segment, or other segments of the month"
+    )
+    step = String(description="As in gold.funnel_steps")
     month = Date(description="First day of the month that is judged")
-    status = OneOf("BOTTLENECK", NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE)
+    status = OneOf(
+        "BOTTLENECK", NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE, description="BOTTLENECK: adjusted_p is small enough"
+    )
     rank = Integer(nullable=True, description="1: the bottleneck that costs most people")
     previous_count = Integer(description="People at the step before, in the month")
-    reached_count = Integer()
-    step_rate = Float()
+    reached_count = Integer(description="People at this step")
+    step_rate = Float(description="reached_count / previous_count")
     other_previous_count = Integer(description="The same of what it is compared with")
-    other_reached_count = Integer()
-    other_rate = Float(nullable=True)
+    other_reached_count = Integer(description="The same of what it is compared with")
+    other_rate = Float(nullable=True, description="other_reached_count / other_previous_count")
     rate_change = Float(nullable=True, description="step_rate - other_rate")
     rate_change_low = Float(nullable=True)
     rate_change_high = Float(nullable=True)

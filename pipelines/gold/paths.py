@@ -47,11 +47,11 @@ class PurchaseTouches(Table, table="gold.purchase_touches", partition_by=("as_of
     """One row per position, touchpoint and as_of date: purchases whose path began (FIRST) or ended (LAST) with it."""
 
     as_of = Date(primary_key=True)
-    position = OneOf("FIRST", "LAST", primary_key=True)
+    position = OneOf("FIRST", "LAST", primary_key=True, description="FIRST or LAST of the path")
     touch = String(primary_key=True, description=f"As in paths; {DIRECT}: none was seen")
-    purchase_count = Integer()
-    all_purchase_count = Integer()
-    share = Float()
+    purchase_count = Integer(description="Purchases whose path has the touchpoint there")
+    all_purchase_count = Integer(description="Purchases of all touchpoints")
+    share = Float(description="purchase_count / all_purchase_count")
     share_low = Float()
     share_high = Float()
 

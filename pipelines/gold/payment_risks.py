@@ -47,8 +47,8 @@ class PaymentRisks(Table, table="gold.payment_risks", partition_by=("as_of",), s
     as_of = Date(primary_key=True)
     person_id = String(nullable=True)
     rank = Integer(min=1, description="1: the most unusual; payers that are not judged come last")
-    attempt_count = Integer()
-    instrument_count = Integer()
+    attempt_count = Integer(description="Attempts in the window")
+    instrument_count = Integer(description="Different cards, wallets and accounts")
     risk_status = OneOf("ALERT", "WATCH", "CLEAR", NOT_ENOUGH_EVIDENCE)
     risk_score = Float(
         nullable=True,
@@ -65,7 +65,7 @@ class PaymentRisks(Table, table="gold.payment_risks", partition_by=("as_of",), s
         " or sales, where ``expected`` would be usual. strangers_on_card counts people: the most others on one of its"
         " cards, of which it has ``of``",
     )
-    last_attempt_at = Timestamp()
+    last_attempt_at = Timestamp(description="Latest attempt in the window")
 
 
 PAID = ("attempt_id", "source_system", "subject_id", "person_id", "attempted_at", "attempted_on", "declined_at",

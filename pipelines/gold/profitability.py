@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.campaigns import one_campaign
 from customer360.pipelines.money import converted, with_rate
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
@@ -26,9 +27,10 @@ class CampaignAcquisitions(
     """One row per listed campaign and as_of date: customers who first bought on the day that they answered it
     or after, and what each cost.
 
-    An answer is a visit from the campaign or a click by a person on a message; that a message was sent is none. It
-    counts within the rule's lookback_days before the first purchase, the earliest one alone. That is an agreement of
-    who gets the credit, no finding: most of them might have come anyway, which gold.campaign_lifts tells.
+    An answer is a visit from the campaign or a click by a person on a message, under any name that means the campaign
+    (silver.campaign_names); that a message was sent is none. It counts within the rule's lookback_days before the first
+    purchase, the earliest one alone. That is an agreement of who gets the credit, no finding: most of them might have
+    come anyway, which gold.campaign_lifts tells.
     """
 
     campaign_id = String(primary_key=True)
@@ -55,6 +57,7 @@ def campaign_acquisitions(
     silver_campaigns: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
+    silver_campaign_names: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
     silver_people: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
@@ -62,9 +65,8 @@ def campaign_acquisitions(
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """The whole spending of a campaign, shared evenly by the customers that it brought before ``as_of``."""
-    acquired = _first_touches(
-        silver_sessions, silver_messages, silver_subject_days, as_of, params.engagement.lookback_days
-    )
+    touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
+    acquired = _first_touches(touches, silver_subject_days, as_of, params.engagement.lookback_days)
     begin = silver_subject_days.filter(pl.col("order_count") > 0).select(begin__=pl.col("on").min())
     may_have_bought = (pl.col("registered_on") < pl.col("begin__")).fill_null(False) | (
         pl.col("bought_on") < pl.col("begin__") + pl.duration(days=params.reactivated_after_days)
@@ -148,6 +150,7 @@ def customer_value(
     silver_reporting_rates: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
+    silver_campaign_names: pl.LazyFrame,
     gold_campaign_acquisitions: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
@@ -162,9 +165,8 @@ def customer_value(
         )
         .filter(pl.col("first_purchase_on").is_not_null())
     )
-    touched = _first_touches(
-        silver_sessions, silver_messages, silver_subject_days, as_of, params.engagement.lookback_days
-    )
+    touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
+    touched = _first_touches(touches, silver_subject_days, as_of, params.engagement.lookback_days)
     costs = gold_campaign_acquisitions.select("campaign_id", acquisition_cost="cost_per_acquisition")
     margin, costed = pl.col("margin_amount").cast(pl.Float64), pl.col("costed_amount").cast(pl.Float64)
     # Receipts without lines are spending too, and lines may come to more than a receipt that has a discount.
@@ -192,9 +194,16 @@ def customer_value(
     )
 
 
-def _first_touches(
-    sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.LazyFrame, as_of: date, lookback_days: int
-) -> pl.LazyFrame:
+def _answered(sessions: pl.LazyFrame, messages: pl.LazyFrame, names: pl.LazyFrame) -> pl.LazyFrame:
+    """``person_id``, ``campaign_id`` and ``at`` of visits from a campaign and clicks on a message, under the campaign
+    that the name means which they bear: an alias, or a UTM name.
+    """
+    visits = sessions.select("person_id", "campaign_id", at="started_at")
+    touches = pl.concat([visits, messages.select("person_id", "campaign_id", at="clicked_at")])
+    return one_campaign(touches.drop_nulls(), names).filter(pl.col("campaign_id").is_not_null())
+
+
+def _first_touches(touches: pl.LazyFrame, days: pl.LazyFrame, as_of: date, lookback_days: int) -> pl.LazyFrame:
     """``person_id``, ``campaign_id``, ``bought_on`` of buyers: the earliest visit from a campaign or click on its
     message, in the days before the first purchase or on its day; of equally early ones the first by name.
     """
@@ -203,10 +212,8 @@ def _first_touches(
         .group_by("person_id")
         .agg(bought_on=pl.col("on").min())
     )
-    visits = sessions.select("person_id", "campaign_id", at="started_at")
-    touches = pl.concat([visits, messages.select("person_id", "campaign_id", at="clicked_at")])
     bought_on = pl.col("bought_on")
-    early = touches.drop_nulls(["person_id", "campaign_id", "at"]).join(buyers, on="person_id")
+    early = touches.join(buyers, on="person_id")
     return (
         early.filter(pl.col("at").dt.date().is_between(bought_on - timedelta(days=lookback_days), bought_on))
         .sort("person_id", "at", "campaign_id")

@@ -26,22 +26,22 @@ class PurchaseProfiles(
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    first_purchase_on = Date()
-    last_purchase_on = Date()
-    recency_days = Integer()
-    order_count = Integer()
+    first_purchase_on = Date(description="Of gold.customer_360")
+    last_purchase_on = Date(description="Of gold.customer_360")
+    recency_days = Integer(description="Days since the last purchase")
+    order_count = Integer(description="Completed purchases ever")
     net_amount = Money(description="Amounts are in the reporting currency, without what is unconverted")
-    mean_order_amount = Float(nullable=True)
+    mean_order_amount = Float(nullable=True, description="Of gold.customer_360")
     category_count = Integer(description="Different product categories bought")
     channel_count = Integer(description="Different channels bought through")
     store_count = Integer(description="Different stores bought in")
     value_segment = String(nullable=True, description="Of gold.customer_360; null where that says none")
     lifetime_value_rule = Float(nullable=True, description="Of gold.customer_360; null where that says none")
-    is_recent_customer = Boolean()
+    is_recent_customer = Boolean(description="Last purchase at most recent_days ago (rule file)")
     is_high_value_customer = Boolean(
         nullable=True, description="Lifetime value by rule above the floor; null without lifetime_value_rule"
     )
-    is_frequent_customer = Boolean()
+    is_frequent_customer = Boolean(description="More orders than frequent_orders_above (rule file)")
 
 
 @builds(

@@ -24,13 +24,13 @@ class TierMigrations(
 
     as_of = Date(primary_key=True)
     month = Date(primary_key=True, description="First day of the month")
-    from_tier = String(primary_key=True)
-    to_tier = String(primary_key=True)
+    from_tier = String(primary_key=True, description="When the month began")
+    to_tier = String(primary_key=True, description="When it ended")
     direction = OneOf(
         "JOINED", "UP", "SAME", "DOWN", "LEFT", nullable=True,
         description="By the rule file's order of tiers; null where that does not know one of them",
     )  # fmt: skip
-    member_count = Integer()
+    member_count = Integer(description="Members who went that way")
     from_count = Integer(nullable=True, description="Members of from_tier; null for who joined")
     rate = Float(nullable=True, description="member_count / from_count; null where from_count is too few or none")
     rate_low = Float(nullable=True)

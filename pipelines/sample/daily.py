@@ -26,6 +26,7 @@ import polars as pl
 from customer360.pipelines.sample import behavior, engagement, external, service, truth, visits
 from customer360.pipelines.sample.base import Base, read_base, write_base
 from customer360.pipelines.sample.dirt import STANDARD, Dirt, Soiler, Spoils
+from customer360.pipelines.sample.openings import moved
 from customer360.pipelines.sample.orders import order_rows
 from customer360.pipelines.sample.records import NEVER
 from customer360.pipelines.sample.sales import PURCHASE, item_rows, sales, transaction_rows
@@ -100,6 +101,8 @@ def day_world(base: Base, settled: Town, block: int, part: int, day: date, rate:
         streams, town.tastes, town.shelf, bought, seen, town.people, life["gone"].to_numpy(), town.member_from,
         town.home_store, NEVER, len(town.stores), LINES_BEYOND_FIRST,
     )  # fmt: skip
+    opened = (town.openings["OPENED_DATE"][0] - day).days
+    sold = moved(streams, sold, town.people, town.stores, town.openings, opened)
     agreed = len(town.accounts.filter(source_system="CRM")) * engagement.CAMPAIGNS * MESSAGES_A_MEMBER
     return World(
         **vars(town), streams=streams, start_on=day, end_on=day, visits=seen, sales=sold,
@@ -158,7 +161,7 @@ def _transactions(online: bool) -> Callable[[Day], pl.DataFrame]:
     def rows(day: Day) -> pl.DataFrame:
         made = []
         for world, receipts, name in _parts(day, online):
-            ids = world.accounts["customer_id"], world.stores["STORE_ID"], world.devices.visitor_ids
+            ids = world.accounts["customer_id"], world.store_ids, world.devices.visitor_ids
             rng = day.world.streams.stream(f"transactions.{name}", int(online))
             made.append(transaction_rows(rng, receipts, *ids, world.label, world.since))
         both = pl.concat(made)

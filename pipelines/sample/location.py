@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from customer360.pipelines.sample.sales import COMPLETED, PURCHASE
-from customer360.pipelines.sample.stores import places
+from customer360.pipelines.sample.stores import distances_km, places
 from customer360.pipelines.sample.streams import spread
 from customer360.pipelines.sample.world import World
 
@@ -28,13 +28,7 @@ def area_rows(world: World) -> pl.DataFrame:
     """AREA_CENTROIDS, one row per postal code of a place."""
     rng, where = world.streams.stream("location.areas"), places()
     place, number = spread(np.full(len(where), ZIPS))
-    here, there = (
-        where.select("latitude", "longitude").to_numpy(),
-        world.stores.select("LATITUDE", "LONGITUDE").to_numpy(),
-    )
-    gap = here[:, None, :] - there[None, :, :]
-    gap[:, :, 1] *= np.cos(np.radians(here[:, 0]))[:, None]
-    far = np.sqrt((gap**2).sum(axis=2)).min(axis=1) * 111.2
+    here, far = where.select("latitude", "longitude").to_numpy(), distances_km(world.stores).min(axis=1)
     size = where["weight"].to_numpy() * PEOPLE * 100 / ZIPS * np.minimum(1 + far / FAR_KM, MOST)
     return pl.DataFrame(
         {
@@ -77,7 +71,7 @@ def _noticed(world: World) -> pl.DataFrame:
     consent = rng.choice(len(CONSENTS), len(both), p=CONSENT_SHARES)
     return pl.DataFrame(
         {
-            "STORE_ID": world.stores["STORE_ID"].gather(both["store"]),
+            "STORE_ID": world.store_ids.gather(both["store"]),
             "CUSTOMER_ID": world.accounts["customer_id"].gather(both["account"]),
             "VISITOR_ID": pl.Series([f"{n:012x}" for n in rng.integers(0, 2**48, len(both))], dtype=pl.String),
             "ENTERED_AT": np.concatenate([at - first, idle]),
@@ -97,7 +91,7 @@ def _counted(world: World) -> pl.DataFrame:
     closed = pl.lit(world.start_on).cast(pl.Datetime("us")) + pl.duration(days="day", hours=21)
     nobody = pl.lit(None, pl.String)
     return days.with_columns(people=people).select(
-        STORE_ID=world.stores["STORE_ID"].gather(days["store"]),
+        STORE_ID=world.store_ids.gather(days["store"]),
         CUSTOMER_ID=nobody,
         VISITOR_ID=nobody,
         ENTERED_AT=closed.dt.timestamp("us"),

@@ -52,7 +52,7 @@ def _paid(world: World, month: str, at: int, *, online: bool) -> pl.DataFrame:
     )
     said = transaction_rows(  # as the feed of transactions says it: the same stream
         world.streams.stream("transactions", int(online), at), receipts, world.accounts["customer_id"],
-        world.stores["STORE_ID"], world.devices.visitor_ids,
+        world.store_ids, world.devices.visitor_ids,
     )  # fmt: skip
     rng = world.streams.stream("payments", int(online), at)
     count = len(receipts)

@@ -78,6 +78,7 @@ _REGIONS = {
     "WEST": "CA AZ WA CO OR NV NM HI AK ID UT",
 }
 STORE_COUNT = 40
+KM_A_DEGREE = 111.2
 STOCKED_SHARE = 0.5  # share of the catalogue that one store holds
 
 
@@ -130,14 +131,20 @@ def stores(streams: Streams, start_on: date) -> pl.DataFrame:
     ).with_columns(pl.col("LATITUDE", "LONGITUDE").round(4))
 
 
-def home_stores(store_table: pl.DataFrame) -> np.ndarray:
-    """The nearest store of every place, as a row number of STORES: Int64 [places]."""
+def distances_km(store_table: pl.DataFrame) -> np.ndarray:
+    """How far every place is from every store: float64 [places, stores]."""
     here = places().select("latitude", "longitude").to_numpy()
     there = store_table.select("LATITUDE", "LONGITUDE").to_numpy()
     # A degree of longitude shrinks with the cosine of the latitude; good enough to find a neighbour.
     gap = here[:, None, :] - there[None, :, :]
     gap[:, :, 1] *= np.cos(np.radians(here[:, 0]))[:, None]
-    nearest: np.ndarray = (gap**2).sum(axis=2).argmin(axis=1)
+    far: np.ndarray = np.sqrt((gap**2).sum(axis=2)) * KM_A_DEGREE
+    return far
+
+
+def home_stores(store_table: pl.DataFrame) -> np.ndarray:
+    """The nearest store of every place, as a row number of STORES: Int64 [places]."""
+    nearest: np.ndarray = distances_km(store_table).argmin(axis=1)
     return nearest
 
 

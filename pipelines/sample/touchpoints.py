@@ -58,7 +58,7 @@ def touchpoint_rows(world: World) -> pl.DataFrame:
         TOUCHPOINT_DATE=pl.col("at").cast(pl.Datetime("us", "UTC")),
         CHANNEL=words(rows["kind"], CHANNELS),
         ACTION=pl.when(pl.col("kind") == CATALOGUE).then(pl.lit("SENT")).otherwise(words(rows["kind"], TYPES)),
-        LOCATION_ID=pl.when(in_a_store).then(world.stores["STORE_ID"].gather(rows["store"].clip(0))),
+        LOCATION_ID=pl.when(in_a_store).then(world.store_ids.gather(rows["store"].clip(0))),
         LOCATION_CONSENT=pl.when((pl.col("kind") == VISIT) & agreed).then(pl.lit(True)),
     )
 

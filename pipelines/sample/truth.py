@@ -8,12 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from customer360.pipelines.sample.business import business_truth
 from customer360.pipelines.sample.catalog import CATEGORIES
+from customer360.pipelines.sample.collected import collection_truth
 from customer360.pipelines.sample.engagement import campaign_truth
 from customer360.pipelines.sample.external import profile_truth
 from customer360.pipelines.sample.impressions import effect_truth
 from customer360.pipelines.sample.loyalty import loyalty_truth
 from customer360.pipelines.sample.market import market_truth
+from customer360.pipelines.sample.openings import opening_truth
 from customer360.pipelines.sample.payments import fraud_truth
 from customer360.pipelines.sample.records import NEVER
 from customer360.pipelines.sample.service import service_truth
@@ -102,4 +105,7 @@ TRUTHS: dict[str, Callable[[World], pl.DataFrame]] = {
     "loyalty": loyalty_truth,
     "competitor_products": market_truth,
     "context_effects": effect_truth,
+    "openings": lambda world: opening_truth(world.openings),
+    "collections": collection_truth,
+    "organisations": business_truth,
 }

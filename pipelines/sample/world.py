@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from customer360.pipelines.sample.catalog import Shelf, products, shelf_of
+from customer360.pipelines.sample.openings import moved, openings
 from customer360.pipelines.sample.people import people
 from customer360.pipelines.sample.records import NEVER, accounts
 from customer360.pipelines.sample.sales import CHANNELS, COMPLETED, PURCHASE, Sales, sales
@@ -23,17 +24,24 @@ INACTIVE_AFTER = 90  # days after leaving until the source systems notice
 @dataclass(frozen=True)
 class Town:
     """Who and what there is before anything happens. Rows of people, accounts, products and stores are what the other
-    tables refer to; home_store: the nearest store of each place."""
+    tables refer to; openings: stores of a later day, numbered after the others; home_store: the nearest store of each
+    place, of the older ones."""
 
     people: pl.DataFrame
     lives: pl.DataFrame
     accounts: pl.DataFrame
     products: pl.DataFrame
     stores: pl.DataFrame
+    openings: pl.DataFrame
     home_store: np.ndarray
     shelf: Shelf
     tastes: Tastes
     devices: Devices
+
+    @property
+    def store_ids(self) -> pl.Series:
+        """By the number that receipts have of a store."""
+        return pl.concat([self.stores["STORE_ID"], self.openings["STORE_ID"]])
 
     @property
     def member_from(self) -> np.ndarray:
@@ -124,6 +132,7 @@ def settle(common: Streams, own: Streams, *, customers: int, days: int, end_on: 
         accounts=accounts(own, joined, np.minimum(life["gone"].to_numpy(), days), 4 * first_person),
         products=goods,
         stores=shops,
+        openings=openings(shops, start_on, days),
         home_store=home_stores(shops),
         shelf=shelf_of(common, goods, start_on),
         tastes=tastes(own, customers),
@@ -143,6 +152,8 @@ def build_world(*, customers: int, days: int, seed: int, end_on: date) -> World:
         streams, town.tastes, town.shelf, bought, visits, town.people, town.lives["gone"].to_numpy(), town.member_from,
         town.home_store, days, len(town.stores),
     )  # fmt: skip
+    opened = (town.openings["OPENED_DATE"][0] - start_on).days
+    sold = moved(streams, sold, town.people, town.stores, town.openings, opened)
     return World(
         **vars(town), streams=streams, start_on=start_on, end_on=end_on, visits=visits, sales=sold,
         first_receipt=first_receipts(sold, len(bought)),

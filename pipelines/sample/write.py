@@ -22,8 +22,12 @@ import numpy as np
 import polars as pl
 
 from customer360.pipelines.sample import (
+    abroad,
     assortment,
     behavior,
+    business,
+    changes,
+    collected,
     engagement,
     experiments,
     external,
@@ -119,7 +123,7 @@ def _transactions(online: bool) -> Batches:
     def batches(world: World) -> Iterator[tuple[str, pl.DataFrame]]:
         for at, month in enumerate(world.months()):
             rng = world.streams.stream("transactions", int(online), at)
-            ids = world.accounts["customer_id"], world.stores["STORE_ID"], world.devices.visitor_ids
+            ids = world.accounts["customer_id"], world.store_ids, world.devices.visitor_ids
             rows = transaction_rows(rng, _receipts(world, month, online), *ids)
             yield month, rows if online else rows.drop("VISITOR_ID")
 
@@ -193,9 +197,11 @@ FEEDS: tuple[Feed, ...] = (
     Feed("pos/customers", "csv", _customers("POS"), _WRONG_PEOPLE),
     Feed("shop/customers", "jsonl.gz", _customers("SHOP"), _WRONG_PEOPLE),
     Feed("crm/customers", "parquet", _customers("CRM")),
+    Feed("crm/changes", "jsonl.gz", _single("changes", changes.change_rows)),
+    Feed("b2b/customers", "csv", _single("customers", business.business_rows)),
     Feed("crm/preferences", "csv", _single("preferences", _members)),
     Feed("erp/products", "parquet", _single("products", lambda world: world.products)),
-    Feed("erp/stores", "csv", _single("stores", lambda world: world.stores)),
+    Feed("erp/stores", "csv", _single("stores", abroad.store_rows)),
     Feed("erp/inventory", "csv", _single("inventory", _stock)),
     Feed("geo/areas", "csv", _single("areas", location.area_rows)),
     Feed("stores/visits", "jsonl.gz", _single("visits", location.visit_rows)),
@@ -210,6 +216,10 @@ FEEDS: tuple[Feed, ...] = (
     Feed("shop/transactions", "jsonl.gz", _transactions(online=True), _WRONG_SALES, "month"),
     Feed("pos/transaction_items", "csv", _items(online=False), _WRONG_ITEMS, "month"),
     Feed("shop/transaction_items", "parquet", _items(online=True), _WRONG_TYPED_ITEMS, "month"),
+    Feed("pos/collections", "csv", _single("collections", collected.collection_rows)),
+    Feed("pos/collection_items", "csv", _single("items", collected.collection_item_rows)),
+    Feed("abroad/transactions", "csv", _single("transactions", abroad.transactions_abroad)),
+    Feed("abroad/transaction_items", "csv", _single("items", abroad.items_abroad)),
     Feed("pos/payments", "csv", lambda world: iter(payments.payments_by_month(world, online=False)), cut="month"),
     Feed("shop/payments", "jsonl.gz", lambda world: iter(payments.payments_by_month(world, online=True)), cut="month"),
     Feed("shop/orders", "parquet", lambda world: iter(orders_by_month(world)), cut="month"),
@@ -232,6 +242,7 @@ FEEDS: tuple[Feed, ...] = (
     Feed("voice/surveys", "csv", _single("surveys", voice.survey_rows)),
     Feed("external/profiles", "jsonl.gz", _single("profiles", external.profile_rows), _WRONG_PROFILES),
     Feed("external/sentiment", "csv", _single("sentiment", external.sentiment_rows)),
+    Feed("market/exchange_rates", "csv", _single("rates", abroad.rate_rows)),
     Feed("market/weather", "csv", _single("weather", market.weather_rows)),
     Feed("market/indicators", "csv", _single("indicators", market.indicator_rows)),
     Feed("market/competitor_prices", "csv", _single("prices", market.competitor_rows)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,14 +22,14 @@ import polars as pl
 
 from customer360.pipelines.sample import write_sample
 from customer360.pipelines.sample.base import MANIFEST, read_base
-from customer360.platform import access, telemetry
+from customer360.platform import access, graph, restrictions, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake.editions import scan_current
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import jobs, modelling
-from customer360.serve.cli import portrait, report, totals
+from customer360.serve import fulfilment, jobs, modelling
+from customer360.serve.cli import portrait, report, totals, visit
 from customer360.serve.compose import state_folder
 from customer360.serve.orphans import ENDS_WITH
 from customer360.serve.publication import quality
@@ -36,6 +37,8 @@ from customer360.serve.publication import quality
 START_SECONDS = 180
 STOP_SECONDS = 60
 SERVER_LOG = "demo-server.log"
+ACTOR = "demo"
+SEEN = 3  # products that the visit looks at
 # The registered ones but `hybrid`, which fits the other recommenders, and more, several times to find the best of them.
 MODELS = ("churn", "clv", "segments", "propensity", "item_to_item", "two_tower")
 console = report.console
@@ -47,10 +50,11 @@ def play(settings: Settings, customers: int, days: int) -> None:
     with telemetry.only_heartbeats():
         _sample(Path(settings.landing), customers, days)
         with _one_ray(settings):
-            _build(settings)
+            as_of = _build(settings)
         _check(settings)
         person = _introduce(settings)
         _ask(settings, person)
+        _land_the_visit(settings, as_of)
     console.rule(f"done in {time.perf_counter() - began:.0f} s")
     _say(
         f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db",
@@ -90,10 +94,11 @@ def _one_ray(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _build(settings: Settings) -> None:
-    """Tables, models, scores and the publication."""
+def _build(settings: Settings) -> date:
+    """Tables, models, scores and the publication; the date that they are of."""
     console.rule("2  bronze, silver, gold on Ray")
-    _run(settings, None)
+    _run(settings, RunRequest(command="demo"))
+    _restrain(settings)
     console.rule("3  models on Ray Train, tracked in MLflow")
     needs = {told.model: told for told in modelling.histories(settings, None)}
     for model in MODELS:
@@ -104,15 +109,31 @@ def _build(settings: Settings) -> None:
         modelling.train(settings, model, None)
         _say(f"{model:<14} judged on the last known window, fitted, registered   {time.perf_counter() - start:.0f} s")
     console.rule("4  scores, profiles, online store")
-    _run(settings, "gold")
+    as_of = _run(settings, RunRequest(start="gold", command="demo"))
     jobs.publish(settings)
+    return as_of
 
 
-def _run(settings: Settings, start: str | None) -> None:
+def _run(settings: Settings, request: RunRequest) -> date:
     began = time.perf_counter()
     with telemetry.heartbeat("bronze, silver, gold"):
-        record = jobs.run_pipeline(settings, RunRequest(start=start, command="demo"))
-    _say(*totals.built(record), f"as of {record.as_of}, {time.perf_counter() - began:.0f} s")
+        record = jobs.run_pipeline(settings, request)
+    as_of = str(request.as_of or record.as_of)
+    _say(*totals.built(record), f"as of {as_of}, {time.perf_counter() - began:.0f} s")
+    return date.fromisoformat(as_of)
+
+
+def _restrain(settings: Settings) -> None:
+    """What somebody asks for by letter, done: what is about this person is kept, and used for nothing that the request
+    restricts until it is released. Once a lake."""
+    lake = lake_of(settings)
+    if restrictions.restrictions(lake):
+        return
+    people = lake.scan("silver.people").filter(pl.col("entity_type") == "person")
+    person = people.select(pl.col("person_id").min()).collect().item()
+    asked = fulfilment.open_request(settings, "restrict", person, actor=ACTOR, identity="signature on the letter")
+    done = fulfilment.fulfil(settings, asked.number, actor=ACTOR)
+    _say(f"A letter asks to restrict what is about {person}: {done.result}")
 
 
 def _check(settings: Settings) -> None:
@@ -144,13 +165,44 @@ def _introduce(settings: Settings) -> str:
 def _ask(settings: Settings, person: str) -> None:
     """Start the HTTP application in a process of its own, ask it, and stop it."""
     console.rule("8  the same person over HTTP, from Ray Serve")
-    base = f"http://{settings.serve.host}:{settings.serve.port}"
+    base, products = f"http://{settings.serve.host}:{settings.serve.port}", list[str]()
     key = access.issue(state_folder(settings), f"demo {uuid4()}", "service", lives=timedelta(hours=1))
     with _server(settings, base), _revoked_after(settings, key):
         for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores", f"/v1/people/{person}"):
             began = time.perf_counter()
             body = _get(base + path, key)
             _say(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms", *portrait.answer(body))
+            if "items" in body:
+                products = [item["product_id"] for item in body["items"][:SEEN]]
+        _visit(settings, base, person, products)
+
+
+def _visit(settings: Settings, base: str, person: str, products: list[str]) -> None:
+    """Send what a page of the shop would: the person comes and looks at what was recommended."""
+    found = visit.collector_of(settings)
+    account = visit.account_of(lake_of(settings), person, found[1].system) if found else None
+    if account is None or not products:
+        return
+    calls = visit.calls(account, products)
+    key = access.issue(state_folder(settings), f"demo pages {uuid4()}", "writer", lives=timedelta(hours=1))
+    with _revoked_after(settings, key):
+        began = time.perf_counter()
+        _post(f"{base}/v1/batch", key, {"batch": calls})
+        took = 1000 * (time.perf_counter() - began)
+    seen = ", ".join(products)
+    _say(f"POST /v1/batch   {took:.0f} ms", f"  {len(calls)} calls of a visit: {account} looks at {seen}")
+
+
+def _land_the_visit(settings: Settings, as_of: date) -> None:
+    """What was done just now as tables, by a micro-batch."""
+    found = visit.collector_of(settings)
+    if found is None:
+        return
+    console.rule("9  what was done just now, as a micro-batch")
+    _run(settings, visit.request(settings, found[0], as_of))
+    lake = lake_of(settings)
+    for name in sorted(n for n in graph.NODES if n.startswith(visit.REAL_TIME)):
+        _say(f"  {name}: {lake.scan(name).select(pl.len()).collect().item():,} rows")
 
 
 @contextmanager
@@ -215,5 +267,14 @@ def _wait(base: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 def _get(url: str, key: str) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())
+
+
+def _post(url: str, key: str, body: Any) -> Any:
+    """Send JSON with a write key, which is the user of basic authentication."""
+    user = base64.b64encode(f"{key}:".encode()).decode()
+    headers = {"Authorization": f"Basic {user}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.loads(response.read())

@@ -267,11 +267,12 @@ def catalog(out: Annotated[Path, typer.Option(help="Folder for the pages")] = Pa
     """Write the table catalogue as Markdown from the contracts; in a checkout also the matrix of requirements and the
     tree.
     """
+    from customer360.pipelines.vocabulary import MEANINGS
     from customer360.platform import catalogue
     from customer360.serve.compose import compose
 
     compose()
-    for page in catalogue.write(out):
+    for page in catalogue.write(out, MEANINGS):
         typer.echo(page)
 
 

@@ -5,7 +5,6 @@ What cannot be made of it (a feed, a source, a table) fails the tests that ask f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -84,6 +83,17 @@ class Built:
                 source = self.settings.sources.get(name.removeprefix("source "))
                 self.failures.setdefault(source.table if source else name, reason)
 
+    def restrict_somebody(self) -> None:
+        """One person has asked that nothing of theirs is used for some purposes."""
+        from customer360.serve import fulfilment
+
+        self.run(end="silver.identities")
+        if self.missing("silver.identities"):
+            return
+        person = self.lake.scan("silver.identities").select(pl.col("person_id").min()).collect().item()
+        asked = fulfilment.open_request(self.settings, "restrict", person, actor="test", identity="a letter")
+        fulfilment.fulfil(self.settings, asked.number, actor="test")
+
     def feed_failed(self, folder: str, reason: str) -> None:
         """A feed could not be written: its table is not whole."""
         for source in self.settings.sources.values():
@@ -110,23 +120,13 @@ def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], custome
 
     compose()
     faults = write_raw(root / "sample", customers, days)
-    rates = root / "sample" / "landing" / "rates.csv"  # the sample sells in one currency
-    rates.write_text("RATE_DATE,FROM_CURRENCY,TO_CURRENCY,RATE\n2024-03-01,EUR,USD,1.25\n2024-03-04,EUR,USD,1.2\n")
-    source: dict[str, Any] = {
-        "rates": {"table": "bronze.exchange_rates", "system": "BANK", "path": rates.name, "format": "csv"},
-        "changes": {"table": "bronze.customer_changes", "system": "CRM", "path": "changes.csv", "format": "csv"},
-    }
-    changes = [
-        f"0/{n:X}-1,c{n % 50},UPDATE,2024-03-01T10:00:00Z" for n in range(200)
-    ]  # no feed of the sample's is a log
-    head = "CHANGE_ID,CUSTOMER_ID,CHANGE_TYPE,CDC_TIMESTAMP"
-    (rates.parent / "changes.csv").write_text("\n".join([head, *changes, ""]))
     place = {"LANDING": root / "sample" / "landing", "LAKE__ROOT": root / "lake", "STATE": root / "state",
-             "EXECUTION__EXECUTOR": "local", "SOURCES": json.dumps(source)}  # fmt: skip
+             "EXECUTION__EXECUTOR": "local"}  # fmt: skip
     settings = configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in place.items()})
     built = Built(lake_of(settings), settings, dict(rules_of(settings)), root / "sample" / "truth")
     for folder, reason in faults.items():
         built.feed_failed(folder, reason)
+    built.restrict_somebody()
     built.run(only=frozenset(n for n in graph.NODES if not _needs_scores(n)))
     if not any(map(built.missing, graph.DATE_TABLES)):
         built.dated = graph.default_as_of(built.lake)

@@ -28,7 +28,6 @@ EMPTY = {
     "control.full_load_schedule": FILES + "tests/platform/run/test_control.py",
     "control.incremental_load_tracking": FILES + "tests/platform/run/test_control.py",
     "control.streaming_watermarks": FILES + "tests/platform/sources/test_streams.py",
-    "gold.cannibalization": FEW + "tests/planted/location.py",
     "gold.category_scores": MODELS,
     "gold.drift": MODELS,
     "gold.points_redemption": FEW + "tests/pipelines/gold/test_points.py",
@@ -36,14 +35,10 @@ EMPTY = {
     "gold.product_relations": FEW + "tests/planted/catalog.py",
     "gold.recommendation_models": MODELS,
     "gold.reputation_alerts": "sentiment does not fall in the sample; tests/planted/voice.py",
-    "gold.restrictions": "nobody asked for one; tests/test_erasure.py, tests/serve/rights",
     "gold.retention_worklist": MODELS,
     "gold.white_space": FEW + "tests/planted/location.py",
     "silver.identity_aliases": "nobody was merged with somebody; tests/models/identity/registry",
     "silver.identity_keys": "kept between runs alone; tests/models/identity/batch",
-    "silver.organisation_contacts": "the sample has no firms; tests/strangers/test_organisations_in_a_lake.py",
-    "silver.organisations": "the sample has no firms; tests/strangers/test_organisations_in_a_lake.py",
-    "silver.sale_duplicates": "its till delivers no order again; tests/pipelines/silver/test_sale_duplicates.py",
     "silver.steward_decisions": "no steward has decided; tests/models/identity/registry",
 }
 # No row tells of fewer than `least_people`: 200 people are spread over too many areas for the usual ten.

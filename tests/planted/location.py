@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 import planted
@@ -13,6 +14,11 @@ from customer360.pipelines.gold.expansion import cannibalization, white_space
 from customer360.pipelines.gold.locations import trade_areas
 from customer360.pipelines.gold.store_performance import visit_conversion
 from customer360.pipelines.rules import EnrichmentRules
+from customer360.pipelines.sample.abroad import store_rows
+from customer360.pipelines.sample.location import area_rows
+from customer360.pipelines.sample.openings import TAKEN
+from customer360.pipelines.sample.sales import COMPLETED, PURCHASE
+from customer360.pipelines.sample.world import World, build_world
 
 # What a receipt says of which nothing was given back.
 KEPT = {
@@ -119,6 +125,46 @@ def _nothing_lost(seed: int) -> tuple[int, int]:
     return sum(row["status"] == "EFFECT" for row in rows.values()), len(rows)
 
 
+@lru_cache(maxsize=1)
+def _openings(seed: int) -> dict[str, dict]:  # type: ignore[type-arg]
+    """By store that opens in the synthetic retailer's story: what the table says of orders."""
+    world = build_world(customers=8_000, days=400, seed=seed, end_on=AS_OF - timedelta(days=1))
+    lives_at = world.people.select(person_id="entity_id", POSTAL_CODE="zip").join(area_rows(world), on="POSTAL_CODE")
+    homes = lives_at.select("person_id", area_id="POSTAL_CODE", coarse_cell=pl.lit("c"), latitude="LATITUDE",
+                            longitude="LONGITUDE")  # fmt: skip
+    stores = store_rows(world).select(
+        store_id="STORE_ID", latitude="LATITUDE", longitude="LONGITUDE", opened_on="OPENED_DATE"
+    )
+    table = cannibalization(_till_sales(world).lazy(), homes.lazy(), stores.lazy(), AS_OF, RULES).collect()
+    return {row["store_id"]: row for row in table.filter(pl.col("metric") == "ORDERS").iter_rows(named=True)}
+
+
+def _till_sales(world: World) -> pl.DataFrame:
+    """Purchases of known people in stores, in the columns of silver."""
+    rows = world.sales.receipts.filter(
+        ~pl.col("online"), pl.col("kind") == PURCHASE, pl.col("status") == COMPLETED, pl.col("account") >= 0
+    )
+    return rows.select(
+        person_id=world.people["entity_id"].gather(rows["person"]),
+        store_id=world.store_ids.gather(rows["store"]),
+        occurred_on=pl.lit(world.start_on) + pl.duration(days="day"),
+        net_amount=(pl.col("total") / 100).cast(pl.Decimal(12, 2)),
+        channel_group=pl.lit("IN_STORE"),
+        is_sale=pl.lit(value=True),
+    )
+
+
+def _taken(seed: int) -> planted.Found:
+    """The store that takes from those around it, which is the first to be numbered."""
+    row = min(_openings(seed).items())[1]
+    return planted.Found(row["change_rate"], row["change_low"], row["change_high"])
+
+
+def _nothing_taken(seed: int) -> tuple[int, int]:
+    """The other one opens at the same time, and nobody goes there who is known."""
+    return int(max(_openings(seed).items())[1]["status"] == "EFFECT"), 1
+
+
 def _towns(rng: np.random.Generator, decay: float, pull: float) -> tuple[tuple[pl.LazyFrame, ...], str]:
     """Thirty towns of ten areas along a line, stores in two of three; customers by Huff's model, of stores within 250
     km; the largest town has none."""
@@ -208,6 +254,10 @@ TRUTHS = [
     ),
     planted.Truth(
         "gold.cannibalization", "sales lost by old stores round a new one", -LOST, _lost("SALES"), confidence=SURE
+    ),
+    planted.Truth(
+        "gold.cannibalization", "orders taken by a new store of the synthetic retailer", -TAKEN[0], _taken,
+        _nothing_taken, SURE,
     ),
     planted.Truth("gold.white_space", "decay of custom with distance", DECAY, _decay, _no_decay, confidence=SURE),
     planted.Truth("gold.white_space", "rank of the largest town without a store", 1.0, _best_place),

@@ -10,9 +10,10 @@ import planted
 import polars as pl
 
 from customer360.pipelines.gold.cohorts import cohorts
+from customer360.pipelines.gold.promotion_costs import promotion_costs
 from customer360.pipelines.rules import EnrichmentRules
 
-RETAINED = 0.3
+RETAINED, TAKEN_OFF = 0.3, 0.15
 
 
 def _retention(seed: int) -> planted.Found:
@@ -32,4 +33,37 @@ def _retention(seed: int) -> planted.Found:
     return planted.Found(rate, rate, rate, planted=float(again.mean()))
 
 
-TRUTHS = [planted.Truth("gold.cohorts", "share of a cohort that buys again in its second month", RETAINED, _retention)]
+def _taken_off(seed: int) -> planted.Found:
+    """Of 200 sales, a third of them abroad, a share of the price is taken off where they use the promotion; a share of
+    those that use it do not say how much."""
+    rng, count = np.random.default_rng(seed), 200
+    full = rng.integers(1_000, 20_000, count)
+    off = np.round(full * TAKEN_OFF).astype(int)
+    abroad, silent = rng.random(count) < 0.3, rng.random(count) < 0.1
+    home = [Decimal(int(cents)) / 100 for cents in full - off]
+    sales = pl.DataFrame(
+        {
+            "transaction_id": [f"T{n}" for n in range(count)],
+            "person_id": [f"P{n % 90}" if n % 3 else None for n in range(count)],
+            "discount_amount": [None if s else Decimal(int(c)) / 100 for c, s in zip(off, silent, strict=True)],
+            "currency": np.where(abroad, "CAD", "USD"),
+            # In the reporting currency; a dollar abroad is worth half.
+            "gross_amount": [amount / 2 if far else amount for amount, far in zip(home, abroad, strict=True)],
+        },
+        schema_overrides={"discount_amount": pl.Decimal(12, 2), "gross_amount": pl.Decimal(12, 3)},
+    ).with_columns(code=pl.lit("MAY"), code_kind=pl.lit("PROMOTION"), occurred_on=date(2026, 5, 2))
+    rates = pl.DataFrame(
+        {"currency": ["USD", "CAD"], "on": [date(1990, 1, 1), date(2026, 5, 1)], "rate": [1.0, 0.5]}
+    ).with_columns(valid_until_on=pl.lit(None, pl.Date))
+    reporting = pl.LazyFrame({"currency": ["USD"]})
+    row = promotion_costs(sales.lazy(), rates.lazy(), reporting, date(2026, 6, 1)).collect().row(0, named=True)
+    worth = np.where(abroad, 0.5, 1.0)[~silent]
+    share = (off[~silent] * worth).sum() / (full[~silent] * worth).sum()
+    found = round(row["discount_rate"], 3)  # cents abroad are rounded
+    return planted.Found(found, found, found, planted=round(float(share), 3))
+
+
+TRUTHS = [
+    planted.Truth("gold.cohorts", "share of a cohort that buys again in its second month", RETAINED, _retention),
+    planted.Truth("gold.promotion_costs", "share of the price that a promotion took off", TAKEN_OFF, _taken_off),
+]

@@ -37,19 +37,21 @@ class ProductRelations(
     """
 
     product_id = String(primary_key=True)
-    other_product_id = String(primary_key=True)
+    other_product_id = String(primary_key=True, description="The other of the pair")
     as_of = Date(primary_key=True)
-    relation = OneOf("SUBSTITUTE", "COMPLEMENT", "UNCLEAR")
+    relation = OneOf(
+        "SUBSTITUTE", "COMPLEMENT", "UNCLEAR", description="By whether people switch between them, or buy both"
+    )
     rank = Integer(min=1, description="Within the relation; 1: furthest above chance")
     switch_count = Integer(nullable=True, description="People who went from one to the other, either way; null: fewer"
                            " than least_switches, or the two share no category")  # fmt: skip
-    expected_switch_count = Float(nullable=True)
+    expected_switch_count = Float(nullable=True, description="By the popularity of both")
     switch_lift = Float(nullable=True, description="switch_count / expected_switch_count")
     switch_lift_low = Float(nullable=True, description="95 % interval of the count (Garwood), the expectation given")
     switch_lift_high = Float(nullable=True)
     switch_q_value = Float(nullable=True, description="Adjusted for all pairs that could have been switched between")
     both_count = Integer(nullable=True, description="Baskets with both, where significant")
-    basket_q_value = Float(nullable=True)
+    basket_q_value = Float(nullable=True, description="Of being bought together, as gold.product_affinity has it")
 
 
 @builds(

@@ -18,10 +18,10 @@ TOP_CATEGORIES = TOP_BRANDS = 3
 class Affinity(Table, serves="PERSONALIZATION"):
     """Favourite categories and brands of the last year; a share of 1 is all of a person's interest."""
 
-    top_categories = List(String())
-    category_affinities = List(Struct({"name": String(), "share": Float()}))
-    top_brands = List(String())
-    brand_affinities = List(Struct({"name": String(), "share": Float()}))
+    top_categories = List(String(), description="Names of category_affinities, the largest share first")
+    category_affinities = List(Struct({"name": String(), "share": Float()}), description="Categories and their shares")
+    top_brands = List(String(), description="Names of brand_affinities, the largest share first")
+    brand_affinities = List(Struct({"name": String(), "share": Float()}), description="Brands and their shares")
     affinity_until_at = Timestamp(nullable=True, description="Day of the latest interaction")
 
 

@@ -15,7 +15,7 @@ class Devices(Table, serves="OPERATION"):
 
     device_count = Integer(description="Browsers or apps that the person was logged in on")
     shared_device_count = Integer(description="Of these, used by other people too")
-    has_shared_device = Boolean()
+    has_shared_device = Boolean(description="shared_device_count is above 0")
     main_device_type = String(nullable=True, description="Of most visits: DESKTOP, MOBILE, TABLET or UNKNOWN")
     is_mobile_user = Boolean(description="The last visit was on a mobile")
     main_browser = String(

@@ -23,8 +23,8 @@ class Engagement(Table, serves="OPERATION"):
     opened_count = Integer(description="Of these, opened")
     clicked_count = Integer(description="Of these, clicked")
     open_rate = Float(nullable=True, description="Null without messages")
-    click_rate = Float(nullable=True)
-    median_minutes_to_open = Float(nullable=True)
+    click_rate = Float(nullable=True, description="clicked_count / message_count; null without messages")
+    median_minutes_to_open = Float(nullable=True, description="From sending, of the opened ones that tell it")
     responsive_channel = String(
         nullable=True,
         description="Channel whose messages are opened most often, by counts alone: a"

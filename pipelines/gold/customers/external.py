@@ -14,12 +14,14 @@ FACTS = ("occupation", "education_level", "income_range", "age_range")
 class External(Table, serves="PERSONALIZATION"):
     """Facts from reliable third-party profiles: each from the most reliable one that has it."""
 
-    occupation = String(nullable=True, metadata=personal("person"))
-    education_level = String(nullable=True, metadata=personal("person"))
-    income_range = String(nullable=True, metadata=personal("person"))
-    age_range = String(nullable=True, metadata=personal("birth"))
-    interests = List(String(), nullable=True, metadata=personal("person"))
-    influence_score = Float(nullable=True)
+    occupation = String(nullable=True, metadata=personal("person"), description="As the third party words it")
+    education_level = String(nullable=True, metadata=personal("person"), description="As the third party words it")
+    income_range = String(nullable=True, metadata=personal("person"), description="As the third party words it")
+    age_range = String(nullable=True, metadata=personal("birth"), description="As the third party words it")
+    interests = List(
+        String(), nullable=True, metadata=personal("person"), description="Of the most reliable profile that names any"
+    )
+    influence_score = Float(nullable=True, description="As the third party measures it")
     external_reliability = Float(nullable=True, description="0 to 1: of the most reliable profile")
     external_sources = List(String(), description="Sources of the reliable profiles")
     external_until_at = Timestamp(nullable=True, description="Latest update of a reliable profile")

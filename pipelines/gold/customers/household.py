@@ -31,7 +31,7 @@ class Household(Table, serves="PERSONALIZATION"):
     """The household: people who share surname and address."""
 
     household_id = String(nullable=True, description="Null where surname or address is unknown")
-    household_size = Integer(nullable=True)
+    household_size = Integer(nullable=True, description="People with this surname at this address")
     household_until_at = Timestamp(nullable=True, description="As identity_until_at: of the address")
 
 

@@ -18,7 +18,7 @@ class Journey(Table, serves="PROFILING"):
 
     journey_stage = OneOf(*JOURNEY_STAGES, nullable=True, description="Of the last touchpoint; null: none is known")
     days_in_stage = Integer(nullable=True, description="Since the first of the touchpoints in a row of that stage")
-    last_touch_channel = String(nullable=True)
+    last_touch_channel = String(nullable=True, description="Of the last touchpoint")
     touches_since_purchase = Integer(
         nullable=True, description="Touchpoints since the last purchase; since ever where nothing was bought"
     )

@@ -14,8 +14,8 @@ from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, St
 class Lifecycle(Table, serves="OPERATION"):
     """Activity, and the segment of the master data."""
 
-    session_count_30d = Integer()
-    last_seen_on = Date(nullable=True)
+    session_count_30d = Integer(description="Visits of the 30 days before as_of")
+    last_seen_on = Date(nullable=True, description="Latest day with a purchase, a return or a visit")
     customer_segment = String(
         nullable=True,
         description="PREMIUM, STANDARD or BASIC, as the master data says; what is derived is value_segment",

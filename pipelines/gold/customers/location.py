@@ -20,12 +20,12 @@ class Location(Table, serves="PERSONALIZATION"):
         nullable=True, metadata=personal("address"), description="H3 cell of resolution 4: a town and its surroundings"
     )
     located_by = OneOf("POSTAL_CODE", "CITY", "NONE", nullable=True, description="NONE: the address was not found")
-    nearest_store_id = String(nullable=True)
+    nearest_store_id = String(nullable=True, description="Of silver.stores; null where the address was not found")
     nearest_store_km = Float(nullable=True, description="From the middle of the postal code or city, to whole km")
     store_visit_count_365d = Integer(
         nullable=True, description="Noticed visits, each once; null: none was ever noticed"
     )
-    last_visited_store_id = String(nullable=True)
+    last_visited_store_id = String(nullable=True, description="Of the latest noticed visit")
     location_until_at = Timestamp(nullable=True, description="Beginning of the latest noticed visit")
 
 

@@ -30,7 +30,7 @@ class Loyalty(Table, serves="OPERATION"):
         nullable=True, description="points_balance where the ledger knows the person, else stated_points"
     )
     stated_points = Integer(nullable=True, description="As the master data state; no ledger needs to know of these")
-    registered_on = Date(nullable=True)
+    registered_on = Date(nullable=True, description="Earliest registration of any account")
     points_balance = Integer(nullable=True, description="By the entries of the ledger; null: it has none of the person")
     points_expiring_30d = Integer(
         nullable=True, description="Of the balance, what can be spent within 30 days from as_of at the latest"

@@ -88,10 +88,10 @@ class SegmentMigrations(Table, table="gold.segment_migrations", sort_by=("month"
     """One row per month and pair of segments: the people who went from one to the other by the next month."""
 
     month = Date(primary_key=True, description="First day of the month that they are in the first segment")
-    from_segment = OneOf(*LADDER, primary_key=True)
-    to_segment = OneOf(*LADDER, primary_key=True)
-    direction = OneOf("UP", "SAME", "DOWN")
-    person_count = Integer()
+    from_segment = OneOf(*LADDER, primary_key=True, description="RFM segment in the month")
+    to_segment = OneOf(*LADDER, primary_key=True, description="In the next month")
+    direction = OneOf("UP", "SAME", "DOWN", description="By the order of the segments")
+    person_count = Integer(description="People who went that way")
     share = Float(nullable=True, description="Of the people in the first segment; null for people who first bought")
     spend_amount = Money(
         description="What they spent in the year before month, in the reporting currency: at stake where it goes DOWN"

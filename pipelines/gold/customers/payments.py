@@ -15,7 +15,7 @@ LEAST_ATTEMPTS = 3  # rates of fewer attempts say nothing
 class PaymentHabits(Table, serves="OPERATION"):
     """Attempts to pay of the last year; an attempt that was tried again is two."""
 
-    payment_attempt_count = Integer()
+    payment_attempt_count = Integer(description="Attempts to pay of the 365 days before as_of")
     payment_declined_count = Integer(description="Of these, declined")
     payment_decline_rate = Float(
         nullable=True, description=f"payment_declined_count / payment_attempt_count; null below {LEAST_ATTEMPTS}"

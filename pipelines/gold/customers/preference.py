@@ -20,9 +20,9 @@ class Preference(Table, serves="PERSONALIZATION"):
 
     preferred_channel = String(nullable=True, description="Of most orders")
     stated_channel = String(nullable=True, description="As the master data says")
-    store_order_share = Float(nullable=True)
-    online_order_share = Float(nullable=True)
-    mobile_order_share = Float(nullable=True)
+    store_order_share = Float(nullable=True, description="Of all orders ever, those in stores; null: never bought")
+    online_order_share = Float(nullable=True, description="Likewise, online")
+    mobile_order_share = Float(nullable=True, description="Likewise, by the app")
     usual_referral = String(nullable=True, description="Channel type that led to most visits")
     preferred_day_part = OneOf(
         *DAY_PARTS,

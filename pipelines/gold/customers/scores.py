@@ -22,9 +22,9 @@ class Clv(Table, serves="PROFILING"):
     clv_low = Float(
         nullable=True, description="80 % of outcomes lie between clv_low and clv_high; null where a model states none"
     )
-    clv_high = Float(nullable=True)
+    clv_high = Float(nullable=True, description="See clv_low")
     clv_reasons = _reasons()
-    clv_model_version = String(nullable=True)
+    clv_model_version = String(nullable=True, description="Version of the champion that scored")
     clv_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
@@ -37,7 +37,7 @@ class Churn(Table, serves="PROFILING"):
         " scored, or the person refuses to be profiled (may_profile)",
     )
     churn_reasons = _reasons()
-    churn_model_version = String(nullable=True)
+    churn_model_version = String(nullable=True, description="Version of the champion that scored")
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
@@ -51,7 +51,7 @@ class Segment(Table, serves="PROFILING"):
     )
     segment_persona = String(nullable=True, description="What sets the segment apart, in words")
     segment_reasons = _reasons()
-    segment_model_version = String(nullable=True)
+    segment_model_version = String(nullable=True, description="Version of the champion that segmented")
     segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
@@ -61,7 +61,7 @@ class Propensity(Table, serves="PROFILING"):
     next_category = String(nullable=True, description="Null: not scored, or the person refuses to be profiled")
     next_category_probability = Float(nullable=True, description="To buy from it within the model's horizon")
     next_category_lift = Float(nullable=True, description="Over the mean probability of all persons for it")
-    propensity_model_version = String(nullable=True)
+    propensity_model_version = String(nullable=True, description="Version of the champion that scored")
     propensity_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 

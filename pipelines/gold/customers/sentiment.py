@@ -23,7 +23,13 @@ class Sentiment(Table, serves="PROFILING"):
     sentiment_score = Float(
         nullable=True, description="Both: a contact weighs 1, a mention what its source's reliability is"
     )
-    sentiment_class = OneOf("POSITIVE", "NEUTRAL", "NEGATIVE", nullable=True)
+    sentiment_class = OneOf(
+        "POSITIVE",
+        "NEUTRAL",
+        "NEGATIVE",
+        nullable=True,
+        description="Of sentiment_score: POSITIVE and NEGATIVE where it is clear of 0",
+    )
     sentiment_until_at = Timestamp(nullable=True, description="Latest contact or day of mentions")
 
 

@@ -16,16 +16,16 @@ WINDOW_DAYS = 365
 class Service(Table, serves="OPERATION"):
     """Tickets and contacts with the support desk."""
 
-    ticket_count = Integer()
+    ticket_count = Integer(description="Tickets ever")
     open_ticket_count = Integer(description="Not resolved before as_of")
     mean_resolution_hours = Float(nullable=True, description="Of tickets resolved before as_of")
     late_ticket_count = Integer(description="Of gold.ticket_outcomes: answered or solved after it was due, or overdue")
     reopened_ticket_count = Integer(description="Of gold.ticket_outcomes")
     reopen_rate = Float(nullable=True, description="Of the solved tickets of which it can be told; null: none")
-    contact_count_365d = Integer()
+    contact_count_365d = Integer(description="Contacts of the 365 days before as_of")
     escalation_count_365d = Integer(description="Contacts that were escalated")
     satisfaction = Float(nullable=True, description="Mean of all answers, 1 to 5: tickets and contacts")
-    last_contact_at = Timestamp(nullable=True)
+    last_contact_at = Timestamp(nullable=True, description="Latest contact ever")
     service_until_at = Timestamp(nullable=True, description="Latest ticket, resolution or contact")
 
 

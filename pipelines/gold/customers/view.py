@@ -35,8 +35,8 @@ from customer360.platform.tables import Date, String, Table
 class Key(Table, serves="OPERATION"):
     """Whom and when a profile is about."""
 
-    person_id = String(primary_key=True)
-    as_of = Date(primary_key=True)
+    person_id = String(primary_key=True, description="The person, by the id that silver.identities gives")
+    as_of = Date(primary_key=True, description="The profile knows what happened before this day")
 
 
 GROUPS: dict[str, type[Table]] = {

@@ -16,9 +16,9 @@ class Voice(Table, serves="PROFILING"):
     """Reviews, posts and answers of the person itself about the own shop."""
 
     last_nps = Integer(nullable=True, description="0 to 10, of the latest answer")
-    last_nps_on = Date(nullable=True)
+    last_nps_on = Date(nullable=True, description="Day of the answer that last_nps is of")
     statement_count_365d = Integer(nullable=True, description="Reviews, posts and answers of the last year that count")
-    complaint_count_365d = Integer(nullable=True)
+    complaint_count_365d = Integer(nullable=True, description="Of statement_count_365d, complaints")
     feedback_sentiment = Float(nullable=True, description="Mean opinion of the last year, -1 to 1")
     latest_feedback_category = String(nullable=True, description="COMPLAINT, PRAISE, QUESTION, SUGGESTION, …")
     voice_until_at = Timestamp(nullable=True, description="Latest statement")

@@ -33,16 +33,16 @@ class PriceComparisons(
     """
 
     product_id = String(primary_key=True)
-    competitor = String(primary_key=True)
+    competitor = String(primary_key=True, description="Who asks it")
     as_of = Date(primary_key=True)
     category = String(nullable=True, description="Of silver.product_categories")
-    our_price = Money()
-    their_price = Money()
+    our_price = Money(description="What we ask")
+    their_price = Money(description="What the competitor asks")
     price_ratio = Float(description="our_price / their_price")
-    data_source = String()
-    seen_on = Date()
+    data_source = String(description="That saw their price")
+    seen_on = Date(description="Day on which it saw it")
     competitor_product_id = String(description="The cheapest of theirs that is ours")
-    match_confidence = Float()
+    match_confidence = Float(description="That theirs is ours, 0 to 1")
     is_equal = Boolean(description="They differ by less than price_tolerance")
 
 
@@ -121,13 +121,13 @@ class PricePositions(Table, table="gold.price_positions", partition_by=("as_of",
 
     product_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    category = String(nullable=True)
-    our_price = Money()
-    competitor_count = Integer(min=1)
+    category = String(nullable=True, description="Of silver.product_categories")
+    our_price = Money(description="As in gold.price_comparisons")
+    competitor_count = Integer(min=1, description="Competitors whose price is compared")
     lowest_price = Money(description="Of the competitors")
-    highest_price = Money()
-    median_price = Float()
-    cheapest_competitor = String()
+    highest_price = Money(description="Of the competitors")
+    median_price = Float(description="Of the competitors")
+    cheapest_competitor = String(description="Whose price is lowest_price")
     price_ratio = Float(description="our_price / median_price")
     rank = Integer(min=1, description="1: nobody is cheaper")
     position = OneOf(

@@ -25,18 +25,18 @@ class PriceSources(Table, table="gold.price_sources", partition_by=("as_of",), s
     of them say, as confirmed where as many confirm it as not.
     """
 
-    data_source = String(primary_key=True)
+    data_source = String(primary_key=True, description="As delivered")
     as_of = Date(primary_key=True)
     price_count = Integer(description="Prices seen before as_of")
-    confirmed_count = Integer()
-    stale_count = Integer()
-    contradicted_count = Integer()
+    confirmed_count = Integer(description="Another source saw the same")
+    stale_count = Integer(description="It was what the other source had seen before")
+    contradicted_count = Integer(description="Another source saw another price")
     unchecked_count = Integer(description="No other source looked, or the other was stale")
     reliability = Float(nullable=True, description="confirmed / (confirmed + stale + contradicted)")
     reliability_low = Float(nullable=True, description="95 % interval (Wilson)")
     reliability_high = Float(nullable=True)
     weight = Float(description="Order of trust: reliability_low, 0 where nothing was checked")
-    last_seen_on = Date()
+    last_seen_on = Date(description="Day of the latest price before as_of")
     is_fresh = Boolean(description="Seen within fresh_days before as_of")
     status = OneOf(MEASURED, NOT_ENOUGH_EVIDENCE, description="At least least_checks checked")
 

@@ -200,14 +200,18 @@ pairs AS (
   SELECT a.cur, a.month, a.gross, a.gross - a.at_once - coalesce(g.amount, 0) + coalesce(d.amount, 0) AS net,
          a.customers AS c1,
          a.orders / a.customers AS f1, a.known / a.orders AS k1, b.customers AS c0, b.orders / b.customers AS f0,
-         b.known / b.orders AS k0, came.new_count
+         b.known / b.orders AS k0, came.new_count, a.known - coalesce(b.known, 0) AS known_change,
+         a.customers = 0 OR coalesce(b.customers, 0) = 0 AS is_of_none
   FROM sums a LEFT JOIN given g USING (cur, month)
   LEFT JOIN differences d USING (cur, month) LEFT JOIN came USING (cur, month)
   LEFT JOIN sums b ON b.cur = a.cur AND b.month = a.month - INTERVAL 1 MONTH)
 SELECT cur AS currency, month, gross, net, c1 AS customers, new_count,
-       (c1-c0)*f0*k0 + (c1-c0)*((f1-f0)*k0 + (k1-k0)*f0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 AS customer_effect,
-       (f1-f0)*c0*k0 + (f1-f0)*((c1-c0)*k0 + (k1-k0)*c0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 AS frequency_effect,
-       (k1-k0)*c0*f0 + (k1-k0)*((c1-c0)*f0 + (f1-f0)*c0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 AS basket_effect
+       CASE WHEN is_of_none THEN known_change ELSE
+       (c1-c0)*f0*k0 + (c1-c0)*((f1-f0)*k0 + (k1-k0)*f0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 END AS customer_effect,
+       CASE WHEN is_of_none THEN 0 ELSE
+       (f1-f0)*c0*k0 + (f1-f0)*((c1-c0)*k0 + (k1-k0)*c0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 END AS frequency_effect,
+       CASE WHEN is_of_none THEN 0 ELSE
+       (k1-k0)*c0*f0 + (k1-k0)*((c1-c0)*f0 + (f1-f0)*c0)/2 + (c1-c0)*(f1-f0)*(k1-k0)/3 END AS basket_effect
 FROM pairs ORDER BY ALL
 """
 

@@ -38,6 +38,15 @@ COLUMNS = {
     "crm/customers": CUSTOMERS,
     "pos/transactions": TRANSACTIONS,
     "shop/transactions": TRANSACTIONS + " VISITOR_ID",
+    "pos/collections": TRANSACTIONS,
+    "pos/collection_items": ITEMS,
+    "abroad/transactions": TRANSACTIONS,
+    "abroad/transaction_items": ITEMS,
+    "b2b/customers": """CUSTOMER_ID FIRST_NAME LAST_NAME ORGANISATION_NAME ENTITY_TYPE WEBSITE ORGANISATION_NUMBER
+        EMAIL_ADDRESS PHONE_NUMBER ADDRESS_LINE_1 CITY STATE_CODE ZIP_CODE COUNTRY_CODE REGISTRATION_DATE
+        CUSTOMER_STATUS LAST_UPDATED_DATE""",
+    "crm/changes": "before after source op",
+    "market/exchange_rates": "RATE_DATE FROM_CURRENCY TO_CURRENCY RATE",
     "pos/transaction_items": ITEMS,
     "shop/transaction_items": ITEMS,
     "web/events": """EVENT_ID CUSTOMER_ID SESSION_ID EVENT_TYPE EVENT_DATE PAGE_URL PAGE_TITLE PRODUCT_ID
