@@ -24,7 +24,16 @@ from customer360.platform import access, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.telemetry import Repeats
-from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, own_path, place_of, presented
+from customer360.serve.gate import (
+    BODY_SECONDS,
+    CROWDED,
+    HEADERS,
+    LONGEST_LENGTH,
+    ONE_YEAR,
+    own_path,
+    place_of,
+    presented,
+)
 from customer360.serve.problems import answer_to
 from customer360.serve.realtime.calls import KINDS, Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
@@ -131,7 +140,7 @@ class Door:
 
     async def _body(self, headers: Headers, receive: Receive, *, is_known: bool) -> bytes:
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) < LONGEST_LENGTH):
             raise HTTPException(400, "Content-Length is no number")
         if int(length) > LARGEST:
             raise _too_large()

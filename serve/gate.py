@@ -37,6 +37,7 @@ OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
 SCOPES = ("profile", "recommendations", "scores", "experiments", "identity", "rights")
 CROWDED = "too many requests at once"
 BODY_SECONDS = 10.0  # for the next piece of a body
+LONGEST_LENGTH = 19  # digits of a Content-Length: more are no size of anything
 PIECES = 3  # of as many seconds for all of it
 PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
 MOST_LATE = 16  # late bodies of one key at once, and of all who have none
@@ -118,7 +119,7 @@ class Gate:
             principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
             self._slow_down(principal)
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) < LONGEST_LENGTH):
             raise HTTPException(400, "Content-Length is no number")
         if int(length) > self._kilobytes(scope) * 1024:
             raise _too_large(self._kilobytes(scope))

@@ -73,7 +73,7 @@ class EventCollector:
         self.activities = Activities(
             self._replay, hear=self.hear, erased=Erasures(self._state).fresh, landed=self.landed
         )
-        self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
+        self._reader = Reader(said.system, names.event_types(said), names.purposes(said), said.page_logins)
         self._rates = Rates()
         self._log = _log_of(settings, name, said)
         self._commit = GroupCommit(self._log)
