@@ -405,6 +405,8 @@ def _run_on_ray(configured: Settings) -> None:
     stop = threading.Event()
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", front.CALLBACK)  # before Ray starts
     os.environ[front.HEAD_SECONDS] = str(configured.serve.header_timeout_seconds)
+    os.environ[front.ANSWER_SECONDS] = str(configured.serve.request_timeout_seconds)
+    os.environ[front.STATE] = str(Path(configured.state).absolute())
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 

@@ -23,6 +23,7 @@ from customer360.platform.errors import LakeError, ModelError
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import front, gate
 from customer360.serve.app import build_app
+from customer360.serve.room import FIRST, LEAST, Room
 
 PROBLEM = "application/problem+json"
 
@@ -246,6 +247,77 @@ def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() ->
     status, answer = exchanged(front.Front(proxy), scope, nothing())
     assert seen == [{b"x-api-key": b"k"}]
     assert status == 408 and "Idempotency-Key" in answer["detail"]
+
+
+def test_rays_proxy_lets_nobody_in_before_the_body_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a body would take the place of another request in a replica; without a good key it is not read at all."""
+    seen: list[Any] = []
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        seen.append([await receive(), await receive()] if scope["path"] == "/whole" else scope["path"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def pieces(*sent: bytes) -> AsyncIterator[dict[str, Any]]:
+        for body in sent:
+            yield {"type": "http.request", "body": body, "more_body": body != b"]"}
+        await asyncio.sleep(10)
+        raise AssertionError("who has no key is not waited for")
+
+    monkeypatch.setattr(front, "BODY_SECONDS", 0.05)
+    monkeypatch.setenv(front.STATE, str(tmp_path))
+    key, application = access.issue(tmp_path, "a", "reader"), front.Front(proxy)
+
+    def sent(path: str, key: str, *body: bytes) -> tuple[int, dict[str, Any]]:
+        return exchanged(application, scope_of(path, content_length="9", x_api_key=key), pieces(*body))
+
+    status, answer = sent("/half", key, b"[")
+    assert (status, answer["detail"], seen) == (408, "the rest of the body did not come", [])
+    assert sent("/nobody", "c360_1_x", b"[")[0] == 204 and seen.pop() == "/nobody"
+    assert sent("/whole", key, b"[", b"]")[0] == 204 and [m["body"] for m in seen.pop()] == [b"[", b"]"]
+    assert application._bodies == 0
+
+
+def test_who_would_wait_too_long_is_told_so_at_once() -> None:
+    moment = 0.0
+    room = Room(seconds=2.0, now=lambda: moment)
+    assert all(room.enter() for _ in range(FIRST)) and not room.enter()
+    for _ in range(200):  # all of them take long: of a whole crowd, less room once in a while
+        moment += 0.1
+        room.leave(1.0)
+        while room.enter():
+            pass
+    assert LEAST <= room.limit < FIRST / 4
+    small = room.limit
+    for _ in range(2000):
+        room.leave(0.01)
+        while room.enter():
+            pass
+    assert room.limit > small * 4
+
+    alone = Room(seconds=2.0, now=lambda: moment)
+    for _ in range(50):  # slow answers of which there are few
+        moment += 2
+        assert alone.enter()
+        alone.leave(1.9)
+    assert alone.limit == FIRST
+
+
+def test_where_there_is_no_room_it_is_429_and_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def nothing() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    application = front.Front(proxy)
+    assert all(application._room.enter() for _ in range(FIRST))
+    status, answer = exchanged(application, scope_of("/v1/people/p1"), nothing())
+    assert (status, answer["title"]) == (429, "Too Many Requests")
+    assert exchanged(application, scope_of("/healthz"), nothing())[0] == 200
+    application._room.leave(0.01)
+    assert exchanged(application, scope_of("/v1/people/p1"), nothing())[0] == 200
 
 
 def test_sockets_of_rays_proxy_are_as_patient_as_those_of_the_plain_server(monkeypatch: pytest.MonkeyPatch) -> None:
