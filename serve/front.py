@@ -2,8 +2,9 @@
 problems.
 
 Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text; it hands a request to
-a replica before the body is there, so that who sends half a body takes the place of others. Here the body comes first,
-where the key is good (without one nobody reads it), and who would wait too long for an answer is told so at once.
+a replica before the body is there, so that who sends half a body takes the place of others. Here the body comes first
+(but for one that is answered unread, as there is no good key), and who would wait too long for an answer is told so at
+once.
 Named to Ray by the environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it
 starts slowly: nothing is imported here that takes time.
 """
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from customer360.platform import access
 from customer360.platform.errors import Customer360Error
 from customer360.platform.telemetry import spare_the_log
+from customer360.serve.realtime.paths import PATHS, PREFIX
 from customer360.serve.room import Room
 
 CALLBACK = f"{__name__}:middlewares"
@@ -55,10 +57,10 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        if self._may_send(headers):
-            come = await self._come(receive)
-            if come is None:
+        if self._is_read(scope):
+            try:
+                come = await self._come(receive)
+            except TimeoutError:
                 answer = _problem(HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not come")
                 answer.headers["Connection"] = "close"  # what still comes is not read
                 await answer(scope, receive, send)
@@ -75,20 +77,23 @@ class Front:
         else:
             await _problem(HTTPStatus.TOO_MANY_REQUESTS)(scope, receive, send)
 
-    def _may_send(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether there is a body, of somebody whose key is good."""
-        if not (headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers) or not self._state:
+    def _is_read(self, scope: Scope) -> bool:
+        """Whether there is a body that somebody will read: of a good key, or to where a key or signature is within."""
+        headers, path = dict(scope["headers"]), scope["path"]
+        if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
             return False
         scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         key = credentials.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1")
+        if path in PATHS or not path.startswith(PREFIX):
+            return True
         try:
             access.verify(Path(self._state), key)
-        except Customer360Error:
+        except (Customer360Error, OSError):
             return False
         return True
 
-    async def _come(self, receive: Receive) -> list[Message] | None:
-        """The messages of a body, whole or as much as is held here; None: the rest of it does not come."""
+    async def _come(self, receive: Receive) -> list[Message]:
+        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come."""
         come, size = list[Message](), 0
         if self._bodies >= BODIES:
             return come
@@ -100,8 +105,6 @@ class Front:
                     size += len(come[-1].get("body", b""))
                     if size > BODY_BYTES or not come[-1].get("more_body", False):
                         return come
-        except TimeoutError:
-            return None
         finally:
             self._bodies -= 1
 

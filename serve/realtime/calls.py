@@ -20,8 +20,8 @@ import orjson
 from customer360.serve.realtime import own_shape
 from customer360.serve.realtime.activity import LARGEST_CART, LIVES, Step, account, visitor
 from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART, Purposes
+from customer360.serve.realtime.paths import KINDS
 
-KINDS = ("identify", "track", "page", "screen", "group", "alias")
 LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
 DEEPEST = 254  # levels of objects and lists: what the fast writer writes; who reads the log may be deep in calls itself
