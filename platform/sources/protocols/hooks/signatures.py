@@ -14,7 +14,6 @@ from itertools import islice
 from customer360.platform.connections.webhook import Encoding, Webhook
 from customer360.platform.errors import AccessDenied, ConfigError
 
-
 # Signatures of one message that are tried: senders send two while they change a secret. Each is a pass over the body,
 # before anybody is believed.
 MOST_CLAIMS = 8
