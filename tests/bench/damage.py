@@ -59,7 +59,7 @@ UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it
     ("refusals/online/CURRENT", "longer"), ("online/CURRENT", "longer"),
     ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_landed/*/*.json", "gone"),
     ("_bound/*/*.json", "gone"), ("_bound/*/*.json", "a folder"), ("_bound/*/*.json", "other version"),
-    ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
+    ("online/hidden_copy.json", "gone"), ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
 }  # fmt: skip
 DOCUMENT = '{"profile": {"person_id": "%s", "may_personalize": true}, "accounts": [], "filler": "%s"}'
 
@@ -170,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=20_000)
     parser.add_argument("--part", default="1/1", help="2/4: every fourth combination, from the second")
+    parser.add_argument("--only", default="", help="files whose name holds this")
     given = parser.parse_args()
     people, (first, step) = given.people, map(int, given.part.split("/"))
     compose()
@@ -181,7 +182,8 @@ def main() -> None:
         undamaged = Settings(state=str(kept / "state"), lake=LakeSettings(root=str(kept / "lake"), buckets=2))
         sound, faults = TestClient(build_app(undamaged)).get("/healthz").json()["stale_because"], []
         print(f"{'file':45} {'way':14} {'when':8} {'health':8} profile  says why  found")
-        played = list(product((*STATE, *LAKE), WAYS, WHEN))[first - 1 :: step]
+        asked = [pattern for pattern in (*STATE, *LAKE) if given.only in pattern]
+        played = list(product(asked, WAYS, WHEN))[first - 1 :: step]
         for pattern, way, when in played:
             row, wrong = damaged(kept, here, key, sound, pattern, way, when)
             print(row + (f"   WRONG: {', '.join(wrong)}" if wrong else ""), flush=True)
