@@ -441,6 +441,19 @@ def test_a_key_has_its_rate(client: TestClient, settings: Settings) -> None:
     assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 30
 
 
+def test_what_fills_the_log_counts_as_many(client: TestClient, settings: Settings) -> None:
+    """The context of a batch is kept with each of its calls: few bytes that are sent are many of the log."""
+    key = access.issue(Path(settings.state), "pages", "writer", per_minute=600)  # a hundred at once
+    calls = [track(str(n), "Product Viewed", product_id="P1") for n in range(50)]
+    assert batch(client, key, calls).status_code == 200
+    light = [track(f"light {n}", "Product Viewed", product_id="P1") for n in range(20)]
+    assert batch(client, key, light).status_code == 200
+    heavy = [track(f"heavy {n}", "Product Viewed", product_id="P1") for n in range(20)]
+    assert batch(client, key, heavy, context={"locale": "x" * 30_000}).status_code == 200
+    late = batch(client, key, light)
+    assert late.status_code == 429 and int(late.headers["Retry-After"]) > 5
+
+
 def test_what_is_too_large_is_not_read(client: TestClient, write_key: str) -> None:
     large = b" " * (collector.LARGEST + 1)
     assert client.post("/v1/batch", content=large, auth=(write_key, "")).status_code == 413
