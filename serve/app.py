@@ -147,7 +147,7 @@ def _health(app: FastAPI, response: Response) -> Health:
     )
 
 
-@operations.get("/metrics", response_class=Response, responses=explained(401, 403, 429))
+@operations.get("/metrics", response_class=Response, responses=explained(401, 403))
 def metrics(request: Request, principal: KnownCaller) -> Response:  # on a thread: it may wait for the lake
     """Prometheus metrics of this replica, which the label `replica` names. Needs role metrics or admin."""
     access.require(principal, "metrics")
@@ -217,7 +217,7 @@ def build_app(configured: Settings) -> FastAPI:
     )
     app.state.personalizes_unasked = personalizes_unasked(configured)
     app.state.operations = Operations(configured)
-    app.include_router(operations, responses=explained(503))
+    app.include_router(operations, responses=explained(429, 503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 429, 503))
     app.include_router(events.router, prefix="/v1", responses=explained(400, 401, 403, 404, 408, 413, 429, 503))

@@ -319,6 +319,9 @@ def test_where_there_is_no_room_it_is_429_and_health_is_answered(monkeypatch: py
     status, answer = exchanged(application, scope_of("/v1/people/p1"), nothing())
     assert (status, answer["title"]) == (429, "Too Many Requests")
     assert exchanged(application, scope_of("/healthz"), nothing())[0] == 200
+    application._health = front.KEPT
+    assert exchanged(application, scope_of("/healthz"), nothing())[0] == 429, "who asks for nothing else keeps none out"
+    application._health = 0
     application._room.leave(0.01)
     assert exchanged(application, scope_of("/v1/people/p1"), nothing())[0] == 200
 
