@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import json
 import logging
 import os
@@ -304,6 +305,36 @@ def test_who_would_wait_too_long_is_told_so_at_once() -> None:
         assert alone.enter()
         alone.leave(1.9)
     assert alone.limit == FIRST
+
+
+def played(room: Room | None, moment: list[float], per_second: float, at_once: int, takes: float) -> list[float]:
+    """Seconds that each answer took of those that were let in, of as many as come in a minute: by the room, or by a
+    queue of a fixed length."""
+    free, inside, waited = [0.0] * at_once, list[tuple[float, float]](), list[float]()
+    for number in range(int(60 * per_second)):
+        came = number / per_second
+        while inside and inside[0][0] <= came:
+            moment[0], seconds = heapq.heappop(inside)
+            if room is not None:
+                room.leave(seconds)
+        moment[0] = came
+        if not (room.enter() if room is not None else len(inside) < 192):
+            continue
+        ends = max(heapq.heappop(free), came) + takes
+        heapq.heappush(free, ends)
+        heapq.heappush(inside, (ends, ends - came))
+        waited.append(ends - came)
+    return waited
+
+
+def test_who_is_let_in_is_answered_in_time_and_no_fewer_are() -> None:
+    moment = [0.0]
+    room = Room(seconds=2.0, now=lambda: moment[0])
+    queued, let_in = (played(each, moment, per_second=300, at_once=4, takes=0.05) for each in (None, room))
+    assert sum(seconds > 2 for seconds in queued) > len(queued) / 2, "a fixed queue answers most too late"
+    assert max(let_in) < 1.0 and len(let_in) > 0.95 * 60 * 4 / 0.05
+    quick = Room(seconds=2.0, now=lambda: moment[0])
+    assert len(played(quick, moment, per_second=600, at_once=64, takes=0.1)) > 0.99 * 60 * 600, "no crowd: nobody waits"
 
 
 def test_where_there_is_no_room_it_is_429_and_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
