@@ -193,7 +193,7 @@ def _share(state: Path, store: obstore.store.ObjectStore, lead: float) -> int:
     if before.by != own:
         raise ConfigError(f"serve.shared: another installation shares there; where that is gone, delete its {TOLD}")
     homes = {home.name: _shared(home, state, before) for home in HOMES}
-    files = {name: told for name in FILES if (told := _small(state, name, before)) is not None}
+    files = {name: text for name in FILES if (text := _small(state, name, before)) is not None}
     paths = {
         f"{address(home, name, holds)}/{file}": home.folders(state) / name / file
         for home in HOMES for name, holds in homes[home.name].folders.items() for file in holds
