@@ -84,8 +84,11 @@ class Front:
     def _is_read(self, scope: Scope) -> bool:
         """Whether there is a body that somebody will read: of a good key, or to where a key or signature is within."""
         headers, path = dict(scope["headers"]), scope["path"]
-        if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        length = headers.get(b"content-length", b"0")
+        if length == b"0" and b"transfer-encoding" not in headers:
             return False
+        if len(length) > len(str(BODY_BYTES)) or (length.isdigit() and int(length) > BODY_BYTES):
+            return False  # more than is held here; what is too much for the gate is refused unread
         scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         key = credentials.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1")
         if path in PATHS or not path.startswith(PREFIX):

@@ -280,6 +280,8 @@ def test_rays_proxy_lets_nobody_in_before_the_body_is_there(tmp_path: Path, monk
         assert sent(path, "", b"[")[0] == 408 and not seen
     assert sent("/v1/whole", key, b"[", b"]")[0] == 204 and [m["body"] for m in seen.pop()] == [b"[", b"]"]
     assert application._bodies == 0
+    scope = scope_of("/v1/large", content_length="9" * 13, x_api_key=key)
+    assert exchanged(application, scope, pieces(b"["))[0] == 204 and seen.pop() == "/v1/large", "for the gate to refuse"
 
 
 def test_who_would_wait_too_long_is_told_so_at_once() -> None:
