@@ -20,10 +20,10 @@ from customer360.models.identity.rules import Stitching
 from customer360.platform import access
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
-from customer360.serve import door
 from customer360.serve.app import build_app
 from customer360.serve.realtime import collector, logs
 from customer360.serve.realtime.activity import account, visitor
+from customer360.serve.realtime.paths import PATHS
 
 Land = Callable[[Settings], dict[str, pl.DataFrame]]
 SHOP, OTHER = "https://shop.example", "https://other.example"
@@ -506,7 +506,7 @@ def test_while_a_restore_is_under_way_nothing_is_taken(client: TestClient, setti
 
 
 def test_every_short_name_of_a_path_is_one_of_a_call() -> None:
-    assert door.PATHS["/v1/i"] == "identify" and door.PATHS["/v1/b"] is None and len(door.PATHS) == 16
+    assert PATHS["/v1/i"] == "identify" and PATHS["/v1/b"] is None and len(PATHS) == 16
 
 
 def test_a_server_without_a_collector_says_so(configure: Callable[..., Settings]) -> None:
@@ -518,4 +518,4 @@ def test_a_server_without_a_collector_says_so(configure: Callable[..., Settings]
 
 def test_every_path_of_a_call_is_in_the_reference(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert {path for path in door.PATHS if len(path) > len("/v1/x")} <= set(paths)
+    assert {path for path in PATHS if len(path) > len("/v1/x")} <= set(paths)
