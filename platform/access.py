@@ -207,6 +207,8 @@ def verify(state: Path, presented: str | None) -> Principal:
     """
     if not presented:
         raise AccessDenied("an API key is needed: header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+    if not presented.isascii():  # ours are; and half a surrogate pair of a JSON body has no bytes to compare
+        presented = ""
     prefix, _, rest = presented.partition("_")
     key_id, _, secret = rest.partition("_")
     path = _path(state)

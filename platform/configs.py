@@ -13,6 +13,9 @@ from customer360.platform.errors import ConfigError
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
 
 
+MOST_VALUES, DEEPEST, MOST_BITS = 1_000_000, 100, 256
+
+
 class _Loader(_Safe):
     """YAML as `safe_load` reads it, but for keys: ``on:`` is no truth value."""
 
@@ -34,17 +37,47 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in above:
         raise ConfigError(f"{path} extends itself, by way of {', '.join(map(str, above))}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"settings file {path} does not exist") from None
-    except yaml.YAMLError as fault:
+    except OSError as fault:
+        raise ConfigError(f"{path} cannot be read: {fault.strerror}") from None
+    except ValueError as fault:
         raise ConfigError(f"{path} is not valid YAML: {fault}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping, not {type(content).__name__}")
     parent = content.pop("extends", None)
+    if not isinstance(parent, str | None):
+        raise ConfigError(f"{path}: extends names one file, not {type(parent).__name__}")
     return merged(read_yaml(path.parent / parent, (*above, path.resolve())), content) if parent else content
+
+
+def parsed(text: str) -> Any:
+    """A document of YAML.
+
+    Raises:
+        ValueError: it is none, or its anchors make more of it than anybody wrote.
+    """
+    try:
+        content = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as fault:
+        raise ValueError(str(fault)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    left = [(content, 0)]
+    for _ in range(MOST_VALUES):
+        if not left:
+            return content
+        value, depth = left.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels, or holds itself")
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise ValueError("a number in it has too many digits")
+        if isinstance(value, dict | list):
+            left += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
+    raise ValueError(f"it holds more than {MOST_VALUES:,} values, those that aliases repeat counted")
 
 
 def find(name: str) -> Path:

@@ -15,6 +15,7 @@ OPERATION is no purpose that a person can refuse here: what a contract, a receip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial, update_wrapper
 from typing import Any, Literal, get_args
 
@@ -30,6 +31,19 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 OPERATION = "OPERATION"
 DENIALS = "gold.denials"  # person_id, purpose: what each person denies now
 PERSON = "person_id"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What columns that serve no purpose themselves hold of one: ``holds`` tells rows with any of it, ``without`` makes
+    their columns anew."""
+
+    purpose: Purpose
+    holds: pl.Expr
+    without: Mapping[str, pl.Expr]
+
+
+Parts = Mapping[str, Part]  # by table
 
 
 def of_columns(table: type[Table]) -> dict[str, str]:
@@ -129,7 +143,7 @@ def withholding(
     return Withholding(table, function, None), (*inputs, DENIALS)
 
 
-def withdraw(lake: Lake, denials: pl.DataFrame, nodes: Iterable[str]) -> dict[str, int]:
+def withdraw(lake: Lake, denials: pl.DataFrame, nodes: Iterable[str], parts: Parts | None = None) -> dict[str, int]:
     """Take what persons deny (person_id, purpose) out of what is stored, earlier editions included. Rows by table that
     went or were emptied; nothing where nothing of them was left.
 
@@ -139,29 +153,32 @@ def withdraw(lake: Lake, denials: pl.DataFrame, nodes: Iterable[str]) -> dict[st
     nodes = list(nodes)
     found = {}
     for name, table in sorted(tables.TABLES.items()):
+        part = (parts or {}).get(name)
         if (
             tables.spec(table).layer == "gold"
             and is_withheld(table)
             and lake.exists(name)
-            and _holds(lake, name, lake.files(name), denials)
+            and _holds(lake, name, lake.files(name), denials, part)
         ):
             made_it = [n for n in nodes if n.partition("/")[0] == name]
-            changed = [n for n in made_it if _holds(lake, name, editions.made_last(lake, n), denials)]
-            without, marks = partial(_stored_without, table, denials), editions.not_current(changed)
+            changed = [n for n in made_it if _holds(lake, name, editions.made_last(lake, n), denials, part)]
+            without, marks = partial(_stored_without, table, denials, part), editions.not_current(changed)
             found[name] = lake.rewrite(name, without, reason="refusal", marks=marks)
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _holds(lake: Lake, name: str, files: list[File], denials: pl.DataFrame) -> bool:
+def _holds(lake: Lake, name: str, files: list[File], denials: pl.DataFrame, part: Part | None) -> bool:
     """Whether files of a table hold anything that is denied; reads the columns alone that could."""
     table = tables.by_name(name)
     purpose, columns = of_rows(table), of_columns(table)
-    denied = denials.filter(pl.col("purpose").is_in([purpose] if purpose else sorted(set(columns.values()))))
+    served = {purpose} if purpose else {*columns.values(), *([part.purpose] if part else [])}
+    denied = denials.filter(pl.col("purpose").is_in(sorted(served)))
     if denied.is_empty():
         return False
     theirs = lake.scan(name, files).join(denied.lazy().select(PERSON).unique(), on=PERSON, how="semi")
     if purpose is None:
-        theirs = theirs.filter(pl.any_horizontal(_is_something(table, c) for c in columns))
+        has_part = [part.holds] if part else []
+        theirs = theirs.filter(pl.any_horizontal(*(_is_something(table, c) for c in columns), *has_part))
     return not theirs.head(1).select(PERSON).collect().is_empty()
 
 
@@ -172,8 +189,14 @@ def _is_something(table: type[Table], column: str) -> pl.Expr:
     return pl.col(column).is_not_null()
 
 
-def _stored_without(table: type[Table], denials: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    return without_denied(table, rows.lazy(), denials.lazy()).select(rows.columns).collect()
+def _stored_without(table: type[Table], denials: pl.DataFrame, part: Part | None, rows: pl.DataFrame) -> pl.DataFrame:
+    left = without_denied(table, rows.lazy(), denials.lazy())
+    if part is not None:
+        theirs = pl.col(PERSON).is_in(_who(denials.lazy(), part.purpose).collect()[PERSON].implode()) & part.holds
+        left = left.with_columns(
+            pl.when(theirs).then(new).otherwise(pl.col(c)).alias(c) for c, new in part.without.items()
+        )
+    return left.select(rows.columns).collect()
 
 
 def counted(rows: Mapping[str, int]) -> str:

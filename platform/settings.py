@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import available_timezones
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,7 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from customer360.platform.configs import find as find
-from customer360.platform.configs import merged
+from customer360.platform.configs import merged, parsed
 from customer360.platform.configs import read_yaml as read_yaml
 from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
@@ -407,6 +406,6 @@ def _value(name: str, text: str) -> Any:
     if f"{_OPTIONS}__" in name.lower():
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as fault:
+        return parsed(text)
+    except ValueError as fault:
         raise ConfigError(f"environment variable {name} is not valid YAML: {fault}") from None

@@ -220,9 +220,9 @@ def build_app(configured: Settings) -> FastAPI:
     )
     app.state.personalizes_unasked = personalizes_unasked(configured)
     app.state.operations = Operations(configured)
-    app.include_router(operations, responses=explained(503))
+    app.include_router(operations, responses=explained(429, 503))
     app.include_router(reference.router)
-    app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
+    app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 429, 503))
     app.include_router(events.router, prefix="/v1", responses=explained(400, 401, 403, 404, 408, 413, 429, 503))
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
     for endpoint in (
@@ -414,6 +414,8 @@ def _run_on_ray(configured: Settings) -> None:
     stop = threading.Event()
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", front.CALLBACK)  # before Ray starts
     os.environ[front.HEAD_SECONDS] = str(configured.serve.header_timeout_seconds)
+    os.environ[front.ANSWER_SECONDS] = str(configured.serve.request_timeout_seconds)
+    os.environ[front.STATE] = str(Path(configured.state).absolute())
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 

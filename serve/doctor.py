@@ -83,8 +83,7 @@ def _of_state(state: Path) -> Iterator[Finding]:
 
 
 def _of_store(home: Path) -> Iterator[Finding]:
-    again = "`customer360 erase PERSON` takes up an erasure that did not end; where none is under way, delete the file"
-    yield from _tried(home / hiding.HIDDEN, lambda: hiding.read(home), again)
+    yield from _of_hiding(home)
     try:
         current = files.pointer(home)
         if current is None and files.stored_ids(home):
@@ -98,6 +97,25 @@ def _of_store(home: Path) -> Iterator[Finding]:
         except Unsound as fault:
             remedy = PUBLISH if identifier == current else "delete the folder: it is not in service"
             yield Finding(str(files.folder_of(home, identifier)), str(fault), remedy)
+
+
+def _of_hiding(home: Path) -> Iterator[Finding]:
+    """Of the file that says who is being erased, and its copy: either tells, and where none does nobody is answered."""
+    both = (hiding.HIDDEN, hiding.COPY)
+    for name, other in zip(both, reversed(both), strict=True):
+        try:
+            is_told = hiding.read(home, other) is not None
+        except Unsound:
+            is_told = False
+        again = (
+            f"put {other} in its place"
+            if is_told
+            else "nobody is answered by a server that starts: `customer360 erase PERSON` takes up an erasure that did "
+            "not end; where none is under way, delete the file"
+        )
+        yield from _tried(home / name, partial(hiding.read, home, name), again)
+        if is_told and name == hiding.HIDDEN and not (home / name).exists():  # before there were copies there was none
+            yield Finding(str(home / name), "is gone", again)
 
 
 def _of_lake(lake: Lake) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from customer360.serve.gate import (
     BODY_SECONDS,
     CROWDED,
     HEADERS,
+    LONGEST_LENGTH,
     ONE_YEAR,
     Begun,
     begun,
@@ -37,23 +38,17 @@ from customer360.serve.gate import (
     presented,
 )
 from customer360.serve.problems import answer_to
-from customer360.serve.realtime.calls import KINDS, Refused
+from customer360.serve.realtime.calls import Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
 from customer360.serve.realtime.logs import Busy
+from customer360.serve.realtime.paths import PATHS, PREFIX
 
 MOST_AT_ONCE = 512  # requests
 MOST_UNKNOWN = 64  # of them, whose key is in the body
 MOST_SENT = 100  # kinds of headers that are kept
 MOST_LISTED = 100  # refused calls of a batch that an answer names
 LATER = {"Retry-After": "10"}
-PREFIX = "/v1/"
 SNIPPET = f"{PREFIX}snippet.js"
-# What each path takes; None: a batch. The short names are those of Segment's script for browsers.
-PATHS: dict[str, str | None] = {
-    **{PREFIX + kind: kind for kind in KINDS},
-    **{PREFIX + kind[0]: kind for kind in KINDS},
-    **{f"{PREFIX}{name}": None for name in ("batch", "import", "b", "events")},
-}
 
 
 class _Route(NamedTuple):
@@ -144,7 +139,7 @@ class Door:
 
     async def _body(self, headers: Mapping[str, str], receive: Receive, *, is_known: bool) -> bytes:
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) < LONGEST_LENGTH):
             raise HTTPException(400, "Content-Length is no number")
         if int(length) > LARGEST:
             raise _too_large()

@@ -1,21 +1,39 @@
-"""In front of Ray Serve's proxy: what a caller may not decide, and errors of Serve itself as problems.
+"""In front of Ray Serve's proxy: what a caller may not decide, whom there is room for, and errors of Serve itself as
+problems.
 
-Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text. Named to Ray by the
-environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it starts slowly: nothing
-is imported here that takes time.
+Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text; it hands a request to
+a replica before the body is there, so that who sends half a body takes the place of others. Here the body comes first
+(but for one that is answered unread, as there is no good key), and who would wait too long for an answer is told so at
+once.
+Named to Ray by the environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it
+starts slowly: nothing is imported here that takes time.
 """
 
+import asyncio
 import os
+import time
 from http import HTTPStatus
+from pathlib import Path
 
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from customer360.platform import access
+from customer360.platform.errors import Customer360Error
 from customer360.platform.telemetry import spare_the_log
+from customer360.serve.realtime.paths import PATHS, PREFIX
+from customer360.serve.room import Room
 
 CALLBACK = f"{__name__}:middlewares"
-HEAD_SECONDS = "CUSTOMER360_HEAD_SECONDS"  # environment of the proxy: `serve.header_timeout_seconds`
+# Environment of the proxy: `serve.header_timeout_seconds`, `serve.request_timeout_seconds`, `state`
+HEAD_SECONDS, ANSWER_SECONDS, STATE = (
+    "CUSTOMER360_HEAD_SECONDS",
+    "CUSTOMER360_ANSWER_SECONDS",
+    "CUSTOMER360_FRONT_STATE",
+)
+HEALTH, KEPT = "/healthz", 8  # of which so many find room where nobody else does
+BODY_SECONDS, BODY_BYTES, BODIES = 10.0, 512 << 10, 128  # that is waited for here, and at once
 OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: "no answer in time; a change may have been made all the same: send it again with the "
@@ -31,11 +49,73 @@ class Front:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._room = Room(float(os.environ.get(ANSWER_SECONDS, "2")))
+        self._state = os.environ.get(STATE, "")
+        self._bodies = self._health = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._is_read(scope):
+            try:
+                come = await self._come(receive)
+            except TimeoutError:
+                answer = _problem(HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not come")
+                answer.headers["Connection"] = "close"  # what still comes is not read
+                await answer(scope, receive, send)
+                return
+            receive = _again(come, receive)
+        if self._room.enter():
+            began = time.monotonic()
+            try:
+                await self._pass(scope, receive, send)
+            finally:
+                self._room.leave(time.monotonic() - began)
+        elif scope["path"] == HEALTH and self._health < KEPT:
+            self._health += 1
+            try:
+                await self._pass(scope, receive, send)
+            finally:
+                self._health -= 1
+        else:
+            await _problem(HTTPStatus.TOO_MANY_REQUESTS)(scope, receive, send)
+
+    def _is_read(self, scope: Scope) -> bool:
+        """Whether there is a body that somebody will read: of a good key, or to where a key or signature is within."""
+        headers, path = dict(scope["headers"]), scope["path"]
+        length = headers.get(b"content-length", b"0")
+        if length == b"0" and b"transfer-encoding" not in headers:
+            return False
+        if len(length) > len(str(BODY_BYTES)) or (length.isdigit() and int(length) > BODY_BYTES):
+            return False  # more than is held here; what is too much for the gate is refused unread
+        scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        key = credentials.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1")
+        if path in PATHS or not path.startswith(PREFIX):
+            return True
+        try:
+            access.verify(Path(self._state), key)
+        except (Customer360Error, OSError):
+            return False
+        return True
+
+    async def _come(self, receive: Receive) -> list[Message]:
+        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come."""
+        come, size = list[Message](), 0
+        if self._bodies >= BODIES:
+            return come
+        self._bodies += 1
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    come.append(await receive())
+                    size += len(come[-1].get("body", b""))
+                    if size > BODY_BYTES or not come[-1].get("more_body", False):
+                        return come
+        finally:
+            self._bodies -= 1
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         kept = [(name, value) for name, value in scope["headers"] if name.lower() not in OURS_ALONE]
         replaced: HTTPStatus | None = None
 
@@ -53,8 +133,18 @@ class Front:
         await self._app({**scope, "headers": kept}, receive, answering)
 
 
-def _problem(status: HTTPStatus) -> JSONResponse:
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": DETAILS[status]}
+def _again(come: list[Message], receive: Receive) -> Receive:
+    """What came already, then what comes."""
+    left = iter(come)
+
+    async def received() -> Message:
+        return next(left, None) or await receive()
+
+    return received
+
+
+def _problem(status: HTTPStatus, detail: str = "") -> JSONResponse:
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail or DETAILS[status]}
     return JSONResponse(body, status, {"Retry-After": "1"}, media_type="application/problem+json")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
+from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, audit, telemetry
@@ -29,6 +30,7 @@ from customer360.platform.telemetry import Repeats
 from customer360.serve.problems import answer_to
 from customer360.serve.rates import Rates
 
+FORMS = "/console/"  # where forms of browsers are read
 GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
 OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
@@ -36,6 +38,7 @@ OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
 SCOPES = ("profile", "recommendations", "scores", "experiments", "identity", "rights")
 CROWDED = "too many requests at once"
 BODY_SECONDS = 10.0  # for the next piece of a body
+LONGEST_LENGTH = 19  # digits of a Content-Length: more are no size of anything
 PIECES = 3  # of as many seconds for all of it
 PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
 MOST_LATE = 16  # late bodies of one key at once, and of all who have none
@@ -152,8 +155,10 @@ class Gate:
         if path.startswith(GUARDED):
             principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
             self._slow_down(principal)
+        if path.startswith(FORMS) and not _is_utf8(headers):
+            raise HTTPException(415, "a form is UTF-8")
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) < LONGEST_LENGTH):
             raise HTTPException(400, "Content-Length is no number")
         if int(length) > self._kilobytes(scope) * 1024:
             raise _too_large(self._kilobytes(scope))
@@ -254,6 +259,13 @@ class Gate:
         if "content-length" in (sent := heads(scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)
+
+
+def _is_utf8(headers: Mapping[str, str]) -> bool:
+    """Whether a form says nothing else of its letters. Python knows codecs that take seconds for a few kilobytes, and
+    such as make half surrogate pairs; the framework reads with the one that is named."""
+    charset = parse_options_header(headers.get("content-type"))[1].get(b"charset", b"utf-8")
+    return charset.lower() in (b"utf-8", b"utf8")
 
 
 def _too_large(kilobytes: int) -> HTTPException:

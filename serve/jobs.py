@@ -20,6 +20,8 @@ from customer360.models.identity.erasure import (
 )
 from customer360.models.identity.registry import former_records
 from customer360.pipelines.denied import denied
+from customer360.pipelines.gold.customers.risk import unprofiled
+from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform import (
     erasure_list,
     graph,
@@ -47,7 +49,14 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import expiry, money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import IDENTITIES, has_nobody, hide_person, is_published, publish_gold
+from customer360.serve.publication.documents import (
+    IDENTITIES,
+    PROFILES,
+    has_nobody,
+    hide_person,
+    is_published,
+    publish_gold,
+)
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.rankers import renew_ranker
 from customer360.serve.publication.refusals import publish_refusals
@@ -62,6 +71,7 @@ from customer360.serve.rights.purge import purge, purge_state, sweep
 from customer360.serve.shared import NotShared, refuse_where_it_follows, share
 
 HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold and the star stand
+HEEDED_BY = 2  # counted on where more is taken out for the same refusals
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -115,10 +125,13 @@ def heed_refusals(settings: Settings, *, with_star: bool = True) -> None:
     except (NotShared, ConfigError) as fault:  # the end of the run tries again, and fails where it must
         telemetry.log.error(str(fault))
     refused = denied(lake)
-    seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
+    seal = hashlib.sha256(f"{HEEDED_BY} {refused.write_csv()}".encode()).hexdigest().encode()
     if lake.get(HEEDED) == seal:
         return
-    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused), graph.NODES).items():
+    rules = rules_of(settings)["enrichment"]
+    assert isinstance(rules, EnrichmentRules)
+    parts = {PROFILES: unprofiled(rules.risk)}
+    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused), graph.NODES, parts).items():
         telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
     if not warehouse_file(settings).exists() or (with_star and _heeded_by_the_warehouse(settings)):
         lake.put(HEEDED, seal)

@@ -21,3 +21,8 @@ class Rates:
         left = min(most, left + (now - since) * rate)
         self._held[key_id] = (left - count if left >= 1 else left), now
         return 0.0 if left >= 1 else (1 - left) / rate
+
+    def owe(self, key_id: str, count: int) -> None:
+        """One that was let in turned out to stand for so many more: those after it wait for them."""
+        left, since = self._held[key_id]
+        self._held[key_id] = left - count, since

@@ -99,7 +99,8 @@ HOMES = (
     Home("online", online.files.MANIFEST, "generations"),
 )  # the one last that names the others
 ERASED = f"{collector.FOLDER}/{erasures.FILE}"
-FILES = (access.KEYS, ERASED, f"online/{online.HIDDEN}")  # small ones, told whole
+# Small ones, told whole.
+FILES = (access.KEYS, ERASED, f"online/{online.COPY}", f"online/{online.HIDDEN}")
 
 
 class Shared(BaseModel):
@@ -192,7 +193,7 @@ def _share(state: Path, store: obstore.store.ObjectStore, lead: float) -> int:
     if before.by != own:
         raise ConfigError(f"serve.shared: another installation shares there; where that is gone, delete its {TOLD}")
     homes = {home.name: _shared(home, state, before) for home in HOMES}
-    files = {name: (state / name).read_text(encoding="utf-8") for name in FILES if (state / name).is_file()}
+    files = {name: text for name in FILES if (text := _small(state, name, before)) is not None}
     paths = {
         f"{address(home, name, holds)}/{file}": home.folders(state) / name / file
         for home in HOMES for name, holds in homes[home.name].folders.items() for file in holds
@@ -224,6 +225,20 @@ def _shared(home: Home, state: Path, before: Told) -> Shared:
         )
         return before.homes[home.name]
     return Shared(current=current if current in folders else None, folders=folders)
+
+
+def _small(state: Path, name: str, before: Told) -> str | None:
+    """What a small file says; of a damaged one what was told before, as for a home."""
+    file = state / name
+    if not file.is_file():
+        return None
+    try:
+        if file.name in (online.HIDDEN, online.COPY):
+            online.hiding.read(file.parent, file.name)
+        return file.read_text(encoding="utf-8")
+    except (online.Unsound, UnicodeDecodeError):
+        telemetry.log.error(f"{name} is damaged and not shared; `customer360 doctor` names it")
+        return before.files.get(name)
 
 
 def _own(state: Path) -> str:

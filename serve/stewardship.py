@@ -1,13 +1,14 @@
 """A steward's work: decisions on who is one person, and the desk of the HTTP application that shows what to decide.
 
 The lake is asked directly and not through the online store: a steward decides on what holds now. The registry is read
-once and kept until its next commit.
+once and kept until its next commit. Who is being erased is nobody here from the first moment on, though the lake holds
+the records until they are rewritten.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import polars as pl
@@ -15,11 +16,12 @@ import polars as pl
 from customer360.models.identity import registry
 from customer360.models.identity.batch import pins
 from customer360.models.identity.organisations.mentions import account_of
-from customer360.models.identity.registry import RegistryError, Stored, decisions, stewardship
+from customer360.models.identity.registry import RegistryError, Stored, UnknownId, decisions, stewardship
 from customer360.models.identity.registry.conflicts import conflicts
 from customer360.models.identity.rules import Decision
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.models.identity.verdicts.explain import Explanation, explain
+from customer360.platform import privacy
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
@@ -124,7 +126,18 @@ class Desk:
         """The id that an id leads to. Raises UnknownId when it was never given out, AmbiguousId when its records are
         several persons' now.
         """
-        return self.stored().owner(person_id)
+        owner = self.stored().owner(person_id)
+        self._refuse_leaving(person_id, {owner})
+        return owner
+
+    def _leaving(self) -> frozenset[str]:
+        """Ids of who is being erased."""
+        return frozenset(p for who in privacy.unfinished_erasures(self.lake).values() for p in who.persons)
+
+    def _refuse_leaving(self, asked: str, persons: Iterable[str]) -> None:
+        """Raises UnknownId: what is asked for leads to somebody who is being erased."""
+        if self._leaving() & {asked, *persons}:
+            raise UnknownId(f"{asked} is unknown")
 
     def records_of(self, person_id: str) -> list[str]:
         """Record ids of a current person."""
@@ -138,6 +151,7 @@ class Desk:
 
     def history(self, person_or_record: str) -> list[Row]:
         """Events of a person's id, current or former, or of a record, oldest first. Raises RegistryError."""
+        self._refuse_leaving(person_or_record, self.holders(person_or_record))
         return registry.history(self.stored(), person_or_record).to_dicts()
 
     def queue(self, limit: int, after: int = 0) -> list[Row]:
@@ -168,6 +182,9 @@ class Desk:
             owner = owners.rename({"record_id": f"record_id_{side}", "person_id": f"person_id_{side}"})
             waiting = waiting.join(owner.lazy(), on=f"record_id_{side}")
             against = against.join(owner, on=f"record_id_{side}", maintain_order="left")
+        leaving = pl.Series(sorted(self._leaving()), dtype=pl.String).implode()
+        stays = ~(pl.col("person_id_l").is_in(leaving) | pl.col("person_id_r").is_in(leaving))
+        against, waiting = against.filter(stays), waiting.filter(stays)
         open_pairs = waiting.filter(pl.col("person_id_l") != pl.col("person_id_r")).join(
             named.lazy(), on=["record_id_l", "record_id_r"], how="anti"
         )
@@ -183,6 +200,7 @@ class Desk:
             raise RegistryError(f"{one} is named twice: a pair is two records")
         for record in (one, other):
             self.stored().record(record)
+            self._refuse_leaving(record, self.holders(record))
         wanted = [one, other]
         asked = pl.LazyFrame({"as": wanted}).with_columns(record_id=account_of(pl.col("as")))
         found = asked.join(self.lake.scan(RECORDS), on="record_id").with_columns(record_id="as").select(SHOWN).collect()

@@ -28,6 +28,9 @@ class Collector(Connection):
     # where it is not said
     consent: dict[str, list[str]] = {}
     trusted: list[str] = []  # names of write keys that servers hold: they tell master data, aliases and a yes
+    # Whether the other keys, which everybody can read in a page, are believed whose visit it is. No: their calls are of
+    # the visitor alone, until a trusted key says who logged in.
+    page_logins: bool = True
     keep_ip: bool = False  # note the caller's address where an event of a browser does not say it
     events_per_minute: int = Field(default=60_000, ge=0)  # by key and process, where the key has no own; 0: no limit
     backlog_megabytes: int = Field(default=2048, ge=1)  # of events that no run took yet, beyond which none are taken

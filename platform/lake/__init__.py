@@ -27,7 +27,7 @@ from customer360.platform.errors import ContractError, StaleBatch, TableMissing,
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
-from customer360.platform.lake.objects import remote_store
+from customer360.platform.lake.objects import make_root, remote_store
 from customer360.platform.lake.opened import (
     APP,
     FACTS,
@@ -265,6 +265,8 @@ class Lake(Store):
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
         spec = tables.spec(table)
+        if not self.is_remote:
+            make_root(self.root)
         DeltaTable.create(
             self.uri(spec.name),
             declared,

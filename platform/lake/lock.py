@@ -15,6 +15,7 @@ from typing import Any
 import obstore
 
 from customer360.platform.errors import LakeLocked
+from customer360.platform.lake.objects import make_root
 
 LOCK, WATCH = "_lock", "_watch"
 LISTED = Path("/proc/locks")  # of this machine, as far as this container sees them
@@ -58,7 +59,7 @@ def _is_held(file: Path) -> bool:
 @contextmanager
 def file_lock(root: Path, note: bytes, name: str = LOCK) -> Iterator[None]:
     """Hold the lock file below a local root. Raises LakeLocked with the holder's note."""
-    root.mkdir(parents=True, exist_ok=True)
+    make_root(root)
     with open(root / name, "a+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -53,8 +53,13 @@ _SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore esca
 def folder_store(root: str) -> obstore.store.ObjectStore:
     """The store of a folder, which is made where it is missing."""
     if not os.path.isdir(root):  # noqa: PTH112 - hundreds a run
-        Path(root).mkdir(parents=True, exist_ok=True)
+        make_root(root)
     return _folder_store(root, os.path.realpath(root))
+
+
+def make_root(root: str | Path) -> None:
+    """Make the folder of a lake where it is missing: only its owner reads it, unless somebody says otherwise later."""
+    Path(root).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 @cache
@@ -73,6 +78,7 @@ def put_in_folder(root: str, path: str, data: bytes) -> None:
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     except FileNotFoundError:
+        make_root(root)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:

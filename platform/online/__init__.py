@@ -32,6 +32,7 @@ from customer360.platform.online import files, hiding
 from customer360.platform.online.files import Generation as Generation
 from customer360.platform.online.files import NotPublished as NotPublished
 from customer360.platform.online.files import Unsound as Unsound
+from customer360.platform.online.hiding import COPY as COPY
 from customer360.platform.online.hiding import HIDDEN as HIDDEN
 from customer360.platform.online.hiding import Hiding as Hiding
 from customer360.platform.online.reading import MAX_ADDRESS, address
@@ -132,7 +133,7 @@ def hide(state: Path, doomed: Iterable[tuple[str, str]]) -> None:
 
 def hidden(state: Path) -> Hiding:
     """What is answered no more. Raises Unsound: the file that says so cannot be read."""
-    return hiding.read(files.home_of(state))
+    return hiding.known(files.home_of(state))[0]
 
 
 def end_hiding(state: Path, then: Hiding, generation: Generation) -> None:

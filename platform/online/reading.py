@@ -154,7 +154,8 @@ class OnlineStore:
             self._hiding_file = now, f"{hiding.HIDDEN}, who is being erased, is gone"
             return
         try:
-            self._hiding, self._hiding_file = hiding.read(self._home), (now, None)
+            self._hiding, said = hiding.known(self._home)
+            self._hiding_file = now, said
         except Unsound as fault:
             self._hiding_file = now, str(fault)
 

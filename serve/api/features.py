@@ -159,7 +159,7 @@ def _people(
 
 
 def _known(view: ServedView, stored: dict[str, Any], wants: Set[str]) -> Known:
-    profile: Mapping[str, Any] = stored["profile"]
+    profile: Mapping[str, Any] = policy.unjudged(stored)
     found: dict[str, Mapping[str, Any] | None] = {PEOPLE: profile, SCORES: None, CATEGORIES: None}
     if policy.may_profile(stored):
         who = profile["person_id"]

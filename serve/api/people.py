@@ -118,7 +118,7 @@ async def person(request: Request, person_id: PersonId, principal: Caller, view:
     if is_open:
         policy.readings(request).append(person_id)
     withheld = policy.withheld(stored)
-    shown = policy.without(stored["profile"], withheld)
+    shown = policy.without(policy.unjudged(stored), withheld)
     profile = shown if is_open else policy.masked(shown)
     return view.answer(
         PersonAnswer,

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
 from customer360.pipelines.gold.customers.consent import DERIVED
+from customer360.pipelines.gold.customers.risk import PROFILED
 from customer360.platform import access, tables
 from customer360.platform.access import KeysUnreadable, Principal
 from customer360.platform.online import Generation, OnlineStore, View
@@ -237,6 +238,18 @@ def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:
     """The profile with the columns of some groups emptied."""
     hidden = columns_of(groups)
     return {name: None if name in hidden else value for name, value in profile.items()}
+
+
+def unjudged(person: dict[str, Any]) -> dict[str, Any]:
+    """The profile of a person without what its risk knows of feelings and of leaving, where the person refuses that.
+    Which level is left is known with the next run: until then there is none."""
+    profile: dict[str, Any] = person["profile"]
+    reasons = profile.get("risk_reasons") or []
+    if may_profile(person) or all(reason["feature"] not in PROFILED for reason in reasons):
+        return profile
+    left = [reason for reason in reasons if reason["feature"] not in PROFILED]
+    score = round(min(max(sum(reason["contribution"] for reason in left), 0.0), 1.0), 6)
+    return profile | {"risk_reasons": left, "risk_score": score, "risk_level": None}
 
 
 def columns_of(groups: Iterable[str]) -> frozenset[str]:

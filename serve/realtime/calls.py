@@ -20,8 +20,8 @@ import orjson
 from customer360.serve.realtime import own_shape
 from customer360.serve.realtime.activity import LARGEST_CART, LIVES, Step, account, visitor
 from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART, Purposes
+from customer360.serve.realtime.paths import KINDS
 
-KINDS = ("identify", "track", "page", "screen", "group", "alias")
 LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
 DEEPEST = 254  # levels of objects and lists: what the fast writer writes; who reads the log may be deep in calls itself
@@ -78,6 +78,7 @@ class Reader:
     system: str
     types: Mapping[str, str]
     purposes: Purposes
+    page_logins: bool = True  # whether keys that are not trusted are believed who is logged in
 
     def call(self, given: Any, sent: Sent, kind: str | None = None) -> Call:
         """A call of a kind, which a batch's own ``type`` says where it is None.
@@ -90,6 +91,8 @@ class Reader:
         if own_shape.is_one(given):
             given = own_shape.as_call(given)
         event = given if kind is None else {**given, "type": kind}
+        if not (self.page_logins or sent.is_trusted):
+            _without_account(event)
         _check(event)
         if sent.context:
             event["context"] = {**sent.context, **event.get("context", {})}
@@ -170,6 +173,15 @@ def _written(event: Any) -> bytes:
         if _is_too_deep(event):
             raise TooDeep(f"an event has at most {DEEPEST} levels of objects and lists") from None
         return json.dumps(event, default=_moment_as_text).encode()
+
+
+def _without_account(event: dict[str, Any]) -> None:
+    """Nobody is logged in on the word of a page; whom it named stays in the log."""
+    if (named := event.pop("userId", None)) is None:
+        return
+    if not event.get("anonymousId"):
+        raise Refused("userId is told by keys that `trusted` of the collector names: anonymousId is needed")
+    event["claimedUserId"] = named
 
 
 def _is_too_deep(given: Any) -> bool:

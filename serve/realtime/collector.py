@@ -36,6 +36,7 @@ from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicL
 LARGEST = 500 * 1024  # bytes of a request
 MOST_CALLS = 5_000  # of a batch
 PIECE = 4 << 20  # bytes that one request has waiting for the disk: each call is kept with the context of its batch
+COUNTED_BYTES = 4 << 10  # of the log, that count as an event of a key's rate
 TOLD = 10  # places of calls that a letter names
 LANDED_SECONDS = 60.0  # how often it is looked what landed
 HEAR_SECONDS = 0.25  # how often it is looked, beside the answers, what other processes of this machine took
@@ -79,7 +80,7 @@ class EventCollector:
         self.activities = Activities(
             self._replay, hear=self.hear, erased=Erasures(self._state).fresh, landed=self.landed
         )
-        self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
+        self._reader = Reader(said.system, names.event_types(said), names.purposes(said), said.page_logins)
         self._rates = Rates()
         self._log = _log_of(settings, name, said)
         self._commit = GroupCommit(self._log)
@@ -168,6 +169,7 @@ class EventCollector:
                 refused[place] = str(fault)
         entries = [call.entry for call in good] + _letters(body, kind, refused, by)
         if entries:
+            self._charge_weight(principal, entries, len(calls))
             fresh = at = 0
             for piece in _pieces(entries):
                 answers = await self._commit.append(piece)
@@ -183,6 +185,13 @@ class EventCollector:
         per_minute = principal.per_minute or self.said.events_per_minute
         if per_minute and (seconds := self._rates.wait(principal.key_id, per_minute, max(count, 1))):
             raise Overdrawn(per_minute, seconds)
+
+    def _charge_weight(self, principal: Principal, entries: list[Entry], charged: int) -> None:
+        """Heavy events count as several, or who has a key that stands in pages would fill the log within its rate: each
+        of a batch's calls is kept with the context of the batch."""
+        more = sum(len(entry.record) for entry in entries) // COUNTED_BYTES - charged
+        if more > 0 and (principal.per_minute or self.said.events_per_minute):
+            self._rates.owe(principal.key_id, more)
 
 
 def collector_of(settings: Settings) -> EventCollector | None:

@@ -1,16 +1,20 @@
 """What it costs to erase one person of a retailer, and to prove it: until no answer names the person, until every table
 is rewritten and old files are gone, until every byte of every store was searched.
 
-    python tests/bench/erasure.py [--customers 20000] [--days 30] [--cpus N] [--keep FOLDER]
+    python tests/bench/erasure.py [--customers 20000] [--days 30] [--thin N] [--no-warehouse] [--cpus N] [--keep FOLDER]
 
 Landing files are written by `customer360 sample`, then landed, published and loaded into the warehouse, in process. The
 person with most records goes. Prints seconds of the clock and of CPU for each, megabytes searched, and what the proof
-names. ``--keep`` keeps the folder: the next call erases somebody else of it.
+names. ``--keep`` keeps the folder: the next call erases somebody else of it. ``--thin`` keeps one line of so many of
+what was clicked, so that the lake of many people is made in a time that one has; people, receipts, messages and all
+else stay whole.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
 import json
 import os
 import resource
@@ -24,19 +28,35 @@ from typing import Any
 CLI = [sys.executable, "-m", "customer360.serve.cli"]
 
 
-def prepared(root: Path, customers: int, days: int, cpus: int | None) -> Path:
-    """The settings of an installation with a lake, a publication and a warehouse."""
+def thinned(landing: Path, keep: int) -> None:
+    """One line of so many of each file of clicks."""
+    for file in landing.glob("web/events/*.jsonl.gz"):
+        with gzip.open(file, "rb") as lines:
+            kept = b"".join(itertools.islice(lines, 0, None, keep))
+        file.write_bytes(gzip.compress(kept, compresslevel=1))
+
+
+def prepared(root: Path, given: Any) -> Path:
+    """The settings of an installation with a lake, a publication and, unless it is left out, a warehouse."""
     config = root / "settings.yaml"
     config.write_text(
         f"extends: local.yaml\nlanding: {root}/sample/landing\nstate: {root}/state\nlake: {{root: {root}/lake}}\n"
-        f"execution: {{executor: local{f', cpus: {cpus}' if cpus else ''}}}\n"
+        f"execution: {{executor: local{f', cpus: {given.cpus}' if given.cpus else ''}}}\n"
     )
     if not (root / "sample").exists():
-        size = ["--customers", str(customers), "--days", str(days), "--out", str(root / "sample")]
-        subprocess.run([*CLI, "sample", *size], check=True, stdout=subprocess.DEVNULL)
-    for command in ("run", "warehouse load"):  # both do what is missing
-        subprocess.run([*CLI, *command.split(), "--config", str(config)], check=True, stdout=subprocess.DEVNULL)
+        size = ["--customers", str(given.customers), "--days", str(given.days), "--out", str(root / "sample")]
+        made("sample", [*CLI, "sample", *size])
+        thinned(root / "sample/landing", given.thin)
+    for command in ("run", "warehouse load")[: 1 if given.no_warehouse else 2]:  # both do what is missing
+        made(command, [*CLI, *command.split(), "--config", str(config)])
     return config
+
+
+def made(name: str, command: list[str]) -> None:
+    """Run a command, and say what it took."""
+    begun = time.perf_counter(), cpu_seconds()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    print(f"{name:30} {time.perf_counter() - begun[0]:8.1f} s, of CPU {cpu_seconds() - begun[1]:8.1f} s", flush=True)
 
 
 def cpu_seconds() -> float:
@@ -90,12 +110,14 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--customers", type=int, default=20_000)
     asked.add_argument("--days", type=int, default=30)
+    asked.add_argument("--thin", type=int, default=1, metavar="N", help="keep one of so many lines of web events")
+    asked.add_argument("--no-warehouse", action="store_true", help="make no star of the lake")
     asked.add_argument("--cpus", type=int)
     asked.add_argument("--keep", type=Path)
     given: Any = asked.parse_args()
     root = given.keep or Path(tempfile.mkdtemp(prefix="erasure"))
     root.mkdir(parents=True, exist_ok=True)
-    config = prepared(root, given.customers, given.days, given.cpus)
+    config = prepared(root, given)
 
     from customer360.platform import telemetry
     from customer360.serve.cli.options import configured

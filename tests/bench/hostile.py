@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from damage import prepared  # beside this file
+from damage import ERASED, prepared  # beside this file
 
 PEOPLE = 200
 AT_ONCE = 300  # hostile connections
@@ -120,7 +120,9 @@ async def honest(port: int, key: str, number: int, ended: asyncio.Event, said: C
 async def play(port: int, keys: tuple[str, str], hostile_count: int, honest_count: int) -> bool:
     said: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     ended, got, slow = asyncio.Event(), Counter[str](), list[float]()
-    clients = [asyncio.create_task(honest(port, keys[0], n % PEOPLE, ended, got, slow)) for n in range(honest_count)]
+    there = [n for n in range(PEOPLE) if f"p{n}" != ERASED]
+    asked = (there[n % len(there)] for n in range(honest_count))
+    clients = [asyncio.create_task(honest(port, keys[0], n, ended, got, slow)) for n in asked]
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(kind: str, key: str) -> None:

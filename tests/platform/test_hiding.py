@@ -54,17 +54,49 @@ def test_who_was_hidden_meanwhile_stays_hidden(tmp_path: Path) -> None:
     assert said(OnlineStore(tmp_path)) == [None, None]
 
 
-def test_of_a_damaged_file_what_was_read_holds_and_nobody_is_answered_anew(tmp_path: Path) -> None:
+DAMAGED = (b"", b"{", b"[]", b'{"salt": 1}', b'{"salt": "", "until": {}, "checksum": "0"}', b"\xff")
+
+
+def hidden_in_service(tmp_path: Path) -> OnlineStore:
     publish(tmp_path, WORDS)
     online.hide(tmp_path, [("person", "ann")])
     running = OnlineStore(tmp_path, poll_seconds=0)
     assert said(running) == [None, "bob@x.example"]
-    for content in (b"", b"{", b"[]", b'{"salt": 1}'):
-        (tmp_path / "online" / HIDDEN).write_bytes(content)
+    return running
+
+
+@pytest.mark.parametrize("name", [HIDDEN, online.COPY])
+def test_where_one_of_the_two_files_is_damaged_or_gone_the_other_tells(tmp_path: Path, name: str) -> None:
+    running = hidden_in_service(tmp_path)
+    for content in (*DAMAGED, None):
+        file = tmp_path / "online" / name
+        file.unlink() if content is None else file.write_bytes(content)
+        fresh = OnlineStore(tmp_path, poll_seconds=0)
+        assert said(running) == said(fresh) == [None, "bob@x.example"]
+        assert all((HIDDEN in str(store.fault)) == (name == HIDDEN) for store in (running, fresh))
+    online.hide(tmp_path, [("person", "bob")])
+    assert said(OnlineStore(tmp_path)) == said(running) == [None, None] and running.fault is None
+
+
+def test_a_byte_that_changed_brings_nobody_back(tmp_path: Path) -> None:
+    hidden_in_service(tmp_path)
+    file = tmp_path / "online" / HIDDEN
+    sound = file.read_bytes()
+    for at in range(len(sound)):
+        file.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        assert said(OnlineStore(tmp_path)) == [None, "bob@x.example"], at
+
+
+def test_where_neither_can_be_read_nobody_is_answered_by_who_starts(tmp_path: Path) -> None:
+    running = hidden_in_service(tmp_path)
+    for content in DAMAGED:
+        for name in (HIDDEN, online.COPY):
+            (tmp_path / "online" / name).write_bytes(content)
         assert said(running) == [None, "bob@x.example"] and HIDDEN in str(running.fault)
         with pytest.raises(NotPublished, match="being erased, cannot be read"):
             OnlineStore(tmp_path).view()
-    (tmp_path / "online" / HIDDEN).unlink()
+    for name in (HIDDEN, online.COPY):
+        (tmp_path / "online" / name).unlink()
     assert said(running) == [None, "bob@x.example"] and "is gone" in str(running.fault)
     online.hide(tmp_path, [("person", "ann")])
     assert said(OnlineStore(tmp_path)) == said(running) == [None, "bob@x.example"] and running.fault is None

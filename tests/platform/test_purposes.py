@@ -91,6 +91,22 @@ def test_what_stands_leaves_all_editions_once(registries: None, tmp_path: Path) 
     assert withdraw(lake, DENIED, ()) == {}
 
 
+def test_a_part_of_a_column_goes_and_what_is_made_of_it_is_made_anew(registries: None, tmp_path: Path) -> None:
+    wide, _ = contracts()
+    lake = Lake(str(tmp_path), buckets=1)
+    lake.ensure(wide)
+    told = view().with_columns(score=None, tastes=pl.lit(["kept", "judged"])).with_columns(pl.lit(0).alias(BUCKET))
+    lake.replace("gold.t_view", [lake.write_file("gold.t_view", told, {"as_of": "2026-01-01", BUCKET: "0"})],
+                 scope={}, app="t", app_version=1)  # fmt: skip
+    left = pl.col("tastes").list.filter(pl.element() != "judged")
+    parts = {"gold.t_view": purposes.Part("PROFILING", pl.col("tastes").list.contains("judged"), {"tastes": left})}
+    refused = DENIED.filter(pl.col("purpose") == "PROFILING")
+    assert withdraw(lake, refused, (), parts) == {"gold.t_view": 1}
+    found = dict(lake.scan("gold.t_view").select("person_id", pl.col("tastes").list.join(" ")).collect().rows())
+    assert found == {"p0": "kept judged", "p1": "kept", "p2": "kept judged", "p3": "kept judged"}
+    assert withdraw(lake, refused, (), parts) == {}
+
+
 def test_who_made_rows_that_a_refusal_changed_is_not_current_any_longer(registries: None, tmp_path: Path) -> None:
     wide, rows = contracts()
     lake = Lake(str(tmp_path), buckets=1)

@@ -82,6 +82,17 @@ def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("- 1\n", "must hold a mapping, not list"),
         ("extends: gone.yaml\n", "gone.yaml does not exist"),
+        ("extends: [a.yaml]\n", "extends names one file, not list"),
+        ("name: 2001-99-99\n", "not valid YAML: month"),
+        ("serve: {port: " + "9" * 10_000 + "}", "not valid YAML: .*digits"),
+        ("serve: {port: 0x" + "f" * 10_000 + "}", "too many digits"),
+        ("sources: " + "[" * 20_000 + "]" * 20_000, "nested deeper"),
+        ("sources: &a {b: *a}\n", "or holds itself"),
+        ("name: !!python/object/apply:os.system [id]\n", "not valid YAML: could not determine"),
+        (
+            "\n".join(["l0: &l0 [x]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 9))]),
+            "more than 1,000,000 values",
+        ),
     ],
 )
 def test_unreadable_files(tmp_path: Path, text: str, words: str) -> None:
@@ -98,6 +109,16 @@ def test_files_that_extend_each_other(tmp_path: Path) -> None:
 def test_environment_that_is_no_yaml_names_the_variable(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="CUSTOMER360__NAME"):
         load(write(tmp_path, "a.yaml", ""), {"CUSTOMER360__NAME": "[x"})
+    with pytest.raises(ConfigError, match="CUSTOMER360__NAME"):
+        load(write(tmp_path, "a.yaml", ""), {"CUSTOMER360__NAME": "2001-99-99"})
+
+
+def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(ConfigError, match=r"a.yaml is not valid YAML: 'utf-8'"):
+        load(tmp_path / "a.yaml", {})
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        load(tmp_path, {})
 
 
 def test_settings_are_frozen() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import access, audit, erasure_list, ledger, privacy, restrictions, schemas
+from customer360.platform import access, audit, erasure_list, ledger, online, privacy, restrictions, schemas
 from customer360.platform.run.health import Board
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
@@ -116,6 +116,18 @@ def test_a_damaged_refusal_store_is_named(own_shop: Any) -> None:
     os.truncate(file, 5)
     (found,) = doctor.findings(settings)
     assert "refusals" in found.file and "5 bytes instead of" in found.fault
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_of_those_who_are_being_erased_cannot_be_read_is_named(own_shop: Any, how: str) -> None:
+    settings, home = settled(own_shop), own_shop.state / "online"
+    online.hide(own_shop.state, [("person", "p_ann")])
+    assert list(doctor.findings(settings)) == []
+    HOW[how](home / online.HIDDEN)
+    (found,) = doctor.findings(settings)
+    assert (found.file, found.remedy) == (str(home / online.HIDDEN), f"put {online.COPY} in its place")
+    (home / online.COPY).write_bytes(b"")
+    assert "nobody is answered by a server that starts" in " ".join(f.remedy for f in doctor.findings(settings))
 
 
 def test_a_damaged_file_of_decisions_is_named(own_shop: Any) -> None:

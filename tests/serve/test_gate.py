@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from customer360.platform.errors import LakeError, ModelError
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import front, gate
 from customer360.serve.app import build_app
+from customer360.serve.room import FIRST, LEAST, Room
 
 PROBLEM = "application/problem+json"
 
@@ -247,6 +249,114 @@ def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() ->
     status, answer = exchanged(front.Front(proxy), scope, nothing())
     assert seen == [{b"x-api-key": b"k"}]
     assert status == 408 and "Idempotency-Key" in answer["detail"]
+
+
+def test_rays_proxy_lets_nobody_in_before_the_body_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a body would take the place of another request in a replica; without a good key it is not read at all."""
+    seen: list[Any] = []
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        seen.append([await receive(), await receive()] if scope["path"] == "/v1/whole" else scope["path"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def pieces(*sent: bytes) -> AsyncIterator[dict[str, Any]]:
+        for body in sent:
+            yield {"type": "http.request", "body": body, "more_body": body != b"]"}
+        await asyncio.sleep(10)
+        raise AssertionError("who has no key is not waited for")
+
+    monkeypatch.setattr(front, "BODY_SECONDS", 0.05)
+    monkeypatch.setenv(front.STATE, str(tmp_path))
+    key, application = access.issue(tmp_path, "a", "reader"), front.Front(proxy)
+
+    def sent(path: str, key: str, *body: bytes) -> tuple[int, dict[str, Any]]:
+        return exchanged(application, scope_of(path, content_length="9", x_api_key=key), pieces(*body))
+
+    status, answer = sent("/v1/half", key, b"[")
+    assert (status, answer["detail"], seen) == (408, "the rest of the body did not come", [])
+    assert sent("/v1/nobody", "c360_1_x", b"[")[0] == 204 and seen.pop() == "/v1/nobody", "is refused unread"
+    for path in ("/v1/track", "/hooks/shop", "/console/sign-in"):  # the key, or a signature, may be within
+        assert sent(path, "", b"[")[0] == 408 and not seen
+    assert sent("/v1/whole", key, b"[", b"]")[0] == 204 and [m["body"] for m in seen.pop()] == [b"[", b"]"]
+    assert application._bodies == 0
+    scope = scope_of("/v1/large", content_length="9" * 13, x_api_key=key)
+    assert exchanged(application, scope, pieces(b"["))[0] == 204 and seen.pop() == "/v1/large", "for the gate to refuse"
+
+
+def test_who_would_wait_too_long_is_told_so_at_once() -> None:
+    moment = 0.0
+    room = Room(seconds=2.0, now=lambda: moment)
+    assert all(room.enter() for _ in range(FIRST)) and not room.enter()
+    for _ in range(200):  # all of them take long: of a whole crowd, less room once in a while
+        moment += 0.1
+        room.leave(1.0)
+        while room.enter():
+            pass
+    assert LEAST <= room.limit < FIRST / 4
+    small = room.limit
+    for _ in range(2000):
+        room.leave(0.01)
+        while room.enter():
+            pass
+    assert room.limit > small * 4
+
+    alone = Room(seconds=2.0, now=lambda: moment)
+    for _ in range(50):  # slow answers of which there are few
+        moment += 2
+        assert alone.enter()
+        alone.leave(1.9)
+    assert alone.limit == FIRST
+
+
+def played(room: Room | None, moment: list[float], per_second: float, at_once: int, takes: float) -> list[float]:
+    """Seconds that each answer took of those that were let in, of as many as come in a minute: by the room, or by a
+    queue of a fixed length."""
+    free, inside, waited = [0.0] * at_once, list[tuple[float, float]](), list[float]()
+    for number in range(int(60 * per_second)):
+        came = number / per_second
+        while inside and inside[0][0] <= came:
+            moment[0], seconds = heapq.heappop(inside)
+            if room is not None:
+                room.leave(seconds)
+        moment[0] = came
+        if not (room.enter() if room is not None else len(inside) < 192):
+            continue
+        ends = max(heapq.heappop(free), came) + takes
+        heapq.heappush(free, ends)
+        heapq.heappush(inside, (ends, ends - came))
+        waited.append(ends - came)
+    return waited
+
+
+def test_who_is_let_in_is_answered_in_time_and_no_fewer_are() -> None:
+    moment = [0.0]
+    room = Room(seconds=2.0, now=lambda: moment[0])
+    queued, let_in = (played(each, moment, per_second=300, at_once=4, takes=0.05) for each in (None, room))
+    assert sum(seconds > 2 for seconds in queued) > len(queued) / 2, "a fixed queue answers most too late"
+    assert max(let_in) < 1.0 and len(let_in) > 0.95 * 60 * 4 / 0.05
+    quick = Room(seconds=2.0, now=lambda: moment[0])
+    assert len(played(quick, moment, per_second=600, at_once=64, takes=0.1)) > 0.99 * 60 * 600, "no crowd: nobody waits"
+
+
+def test_where_there_is_no_room_it_is_429_and_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def nothing() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    application = front.Front(proxy)
+    assert all(application._room.enter() for _ in range(FIRST))
+    status, answer = exchanged(application, scope_of("/v1/people/p1"), nothing())
+    assert (status, answer["title"]) == (429, "Too Many Requests")
+    assert exchanged(application, scope_of("/healthz"), nothing())[0] == 200
+    application._health = front.KEPT
+    assert exchanged(application, scope_of("/healthz"), nothing())[0] == 429, "who asks for nothing else keeps none out"
+    application._health = 0
+    application._room.leave(0.01)
+    assert exchanged(application, scope_of("/v1/people/p1"), nothing())[0] == 200
 
 
 def test_sockets_of_rays_proxy_are_as_patient_as_those_of_the_plain_server(monkeypatch: pytest.MonkeyPatch) -> None:

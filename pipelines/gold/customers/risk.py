@@ -10,6 +10,7 @@ import polars as pl
 
 from customer360.pipelines.inference.verdicts import NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules import RiskRules
+from customer360.platform.purposes import Part
 from customer360.platform.tables import Float, Integer, List, OneOf, String, Struct, Table, Timestamp
 
 
@@ -49,6 +50,7 @@ class Risk(Table, serves="OPERATION"):
     risk_until_at = Timestamp(nullable=True, description="Latest fact of the groups that it is made of")
 
 
+PROFILED = ("sentiment_score", "churn_probability")  # signs that judge how somebody feels, or will act
 FAILED = ("FAILED", "CANCELLED", "DECLINED")
 UNTIL = ("value_until_at", "identity_until_at", "service_until_at", "sentiment_until_at", "devices_until_at",
          "payments_until_at")  # fmt: skip
@@ -80,10 +82,25 @@ def risk(
         )
         .with_columns(risk_reasons=pl.concat_list(_signs(rules)).list.drop_nulls())
     )
-    points = pl.col("risk_reasons").list.eval(pl.element().struct.field("contribution")).list.sum()
-    none = pl.col("risk_reasons").list.len() == 0  # the sum of no points is -0.0, which would be printed
-    score = pl.when(none).then(0.0).otherwise(points.clip(0, 1).round(6))
-    return rated.with_columns(risk_score=score).with_columns(risk_level=_level(rules))
+    return rated.with_columns(risk_score=_score(pl.col("risk_reasons"))).with_columns(
+        risk_level=_level(pl.col("risk_score"), rules)
+    )
+
+
+def unprofiled(rules: RiskRules) -> Part:
+    """Signs of how somebody feels and whether it leaves, in rows of before a refusal to be profiled: without them, and
+    points and level as they are then."""
+    left = pl.col("risk_reasons").list.filter(~pl.element().struct.field("feature").is_in(PROFILED))
+    score = _score(left)
+    holds = left.list.len() < pl.col("risk_reasons").list.len()
+    without = {"risk_reasons": left, "risk_score": score, "risk_level": _level(score, rules)}
+    return Part("PROFILING", holds, without)
+
+
+def _score(reasons: pl.Expr) -> pl.Expr:
+    points = reasons.list.eval(pl.element().struct.field("contribution")).list.sum()
+    none = reasons.list.len() == 0  # the sum of no points is -0.0, which would be printed
+    return pl.when(none).then(0.0).otherwise(points.clip(0, 1).round(6))
 
 
 def _signs(rules: RiskRules) -> list[pl.Expr]:
@@ -101,9 +118,10 @@ def _signs(rules: RiskRules) -> list[pl.Expr]:
         "shared_device_count": pl.col("has_shared_device"),
         "open_ticket_count": pl.col("open_ticket_count") > 0,
         "escalation_count_365d": pl.col("escalation_count_365d") > 0,
-        "sentiment_score": may_profile & (pl.col("sentiment_score") < rules.sentiment_below),
-        "churn_probability": may_profile & (pl.col("churn_probability") > rules.churn_probability_above),
+        "sentiment_score": pl.col("sentiment_score") < rules.sentiment_below,
+        "churn_probability": pl.col("churn_probability") > rules.churn_probability_above,
     }
+    applies |= {name: may_profile & applies[name] for name in PROFILED}
     heaviest = sorted(rules.points.items(), key=lambda item: (-item[1], item[0]))
     return [
         pl.when(applies[name]).then(
@@ -115,8 +133,7 @@ def _signs(rules: RiskRules) -> list[pl.Expr]:
     ]
 
 
-def _level(rules: RiskRules) -> pl.Expr:
-    score = pl.col("risk_score")
+def _level(score: pl.Expr, rules: RiskRules) -> pl.Expr:
     return (
         pl.when(score >= rules.high_from).then(pl.lit("HIGH"))
         .when(score >= rules.medium_from).then(pl.lit("MEDIUM"))

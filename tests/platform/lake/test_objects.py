@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import obstore
+import polars as pl
 import pytest
 
 from customer360.platform.errors import LakeLocked
 from customer360.platform.lake import Lake
 from customer360.platform.lake.objects import folder_store, put_in_folder, sweep_staged
+from customer360.platform.tables import String, Table
 
 
 def test_put_creates_only_once(lake: Lake) -> None:
@@ -115,3 +117,28 @@ def test_what_people_asked_for_is_on_the_disk_before_it_is_said_to_hold(
         lake.put(path, b"{}", create=create)
         above = [str(place) for place in (tmp_path / path).parents if place.is_relative_to(tmp_path)]
         assert set(above) <= set(settled) and any(place.startswith(str(tmp_path / path)) for place in settled)
+
+
+@pytest.mark.parametrize("way", ["put", "lock", "table"])
+def test_a_lake_that_is_made_is_read_by_its_owner_alone(tmp_path: Path, registries: None, way: str) -> None:
+    root = tmp_path / "made" / "lake"
+    lake = Lake(str(root), buckets=1)
+    if way == "put":
+        lake.put("_runs/1.json", b"{}")
+    elif way == "lock":
+        with lake.run_lock("run"):
+            pass
+    else:
+
+        class Told(Table, table="silver.t_told"):
+            """One row per thing."""
+
+            thing = String(primary_key=True)
+
+        lake.ensure(Told)
+        lake.write_file("silver.t_told", pl.DataFrame({"thing": ["x"]}), {})
+    assert root.stat().st_mode & 0o077 == 0
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o750)
+    Lake(str(shared), buckets=1).put("_runs/1.json", b"{}")
+    assert shared.stat().st_mode & 0o777 == 0o750, "who made it said who reads it"

@@ -15,8 +15,9 @@ from customer360.pipelines.gold import permissions  # noqa: F401 - declares gold
 from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.rules import Audience, AudienceRules
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
-from customer360.platform import erasure_list
+from customer360.platform import erasure_list, privacy
 from customer360.platform.errors import ConfigError, TableMissing
+from customer360.platform.privacy import Identifiers
 from customer360.serve.activation import audiences
 from customer360.serve.cli import audiences as commands
 
@@ -135,6 +136,14 @@ def test_channels_differ(shop: Any) -> None:
     ]  # fmt: skip
     calls = places(shop, "phone")
     assert calls[audiences.REACHED] == ["p_blank"] and "p_left_list" in calls[audiences.SAME_ADDRESS]
+
+
+def test_who_is_being_erased_is_reached_over_no_channel(shop: Any) -> None:
+    """The lake knows the person until everything is rewritten, and a push needs no address."""
+    assert "p_good" in places(shop, "push")[audiences.REACHED]
+    privacy.begin_erasure(shop.lake, "p_good", Identifiers(persons=frozenset({"p_good"})))
+    for channel in ("push", "email"):
+        assert "p_good" in places(shop, channel)[audiences.GONE]
 
 
 def test_sizes(shop: Any) -> None:

@@ -19,7 +19,8 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from customer360.platform import access, audit, online
+from customer360.models.identity.erasure import identifiers_of
+from customer360.platform import access, audit, online, privacy
 from customer360.platform import settings as configuration
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
@@ -238,6 +239,25 @@ def test_who_was_taken_out_is_nobody_to_a_look_up(tmp_path: Path) -> None:
         online.forget(Path(settings.state), [("person", person)])
         answer = client.post("/v1/identity/lookup", json=bob).json()
         assert answer["person_id"] is None and person not in str(answer)
+
+
+def test_who_is_being_erased_is_nobody_to_a_steward(tmp_path: Path) -> None:
+    """The lake holds the records until they are rewritten; the answers stop before."""
+    settings = prepare(tmp_path)
+    lake, person = lake_of(settings), person_of(settings, "POS/2")
+    with signed_in(settings, "steward") as client:
+        client.cookies.set("c360_key", access.issue(Path(settings.state), "Kim", "steward"))
+        pages = {f"/v1/identity/{person}/why": 200, f"/v1/identity/{person}/history": 200,
+                 "/v1/identity/POS%2F2/history": 404, "/console/review/pair?one=CRM/1&other=POS/2": 200}  # fmt: skip
+        assert {page: client.get(page).status_code for page in pages} == pages
+        assert "POS/2" in client.get("/console/review").text.replace("%2F", "/")
+        privacy.begin_erasure(lake, person, identifiers_of(lake, person))
+        for page in pages:
+            answer = client.get(page)
+            assert answer.status_code == 404 and "Jorge" not in answer.text, page
+        assert "POS/2" not in client.get("/console/review").text.replace("%2F", "/")
+        other = person_of(settings, "POS/4")
+        assert client.get(f"/v1/identity/{other}/why").status_code == 200
 
 
 def test_the_steward_page_shows_and_decides(tmp_path: Path) -> None:

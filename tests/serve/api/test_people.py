@@ -72,6 +72,24 @@ def test_scores_by_category_are_withheld_where_personalization_was_refused(clien
     assert bob == [] and cyd == [], "Bob refused, Cyd was scored for an older date only"
 
 
+def test_risk_tells_nothing_of_feelings_and_leaving_of_who_refuses_profiling(own_shop: Any) -> None:
+    signs = {"return_rate": 0.3, "churn_probability": 0.1, "sentiment_score": 0.1}
+    reasons = [{"feature": f, "value": 0.9, "contribution": points} for f, points in signs.items()]
+    judged = {"risk_reasons": reasons, "risk_score": 0.5, "risk_level": "HIGH"}
+    own_shop.write("gold.customer_360", [
+        own_shop.profile("p_ann", **judged), own_shop.profile("p_bob", may_profile=False, **judged)
+    ])  # fmt: skip
+    own_shop.publish()
+    client = own_shop.clients()("service")
+    shown = {p: client.get(f"/v1/people/{p}").json()["profile"] for p in ("p_ann", "p_bob")}
+    assert {name: shown["p_ann"][name] for name in judged} == judged
+    left = {"risk_reasons": reasons[:1], "risk_score": 0.3, "risk_level": None}
+    assert {name: shown["p_bob"][name] for name in judged} == left
+    asked = {"features": ["customer_360:risk_score", "customer_360:risk_reasons"], "entities": {"person_id": ["p_bob"]}}
+    answer = client.post("/v1/features", json=asked).json()
+    assert [r["values"][0] for r in answer["results"][1:]] == [0.3, reasons[:1]]
+
+
 def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     known = {"category_affinities": [{"name": "Toys", "share": 0.5}], "occupation": "Cook", "household_id": "h1", "preferred_weekday": "MONDAY",  # noqa: E501
              "order_count": 3}  # fmt: skip

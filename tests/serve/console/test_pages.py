@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -79,3 +80,20 @@ def test_behind_https_the_cookie_is_secure(published: Any) -> None:
     answer = client.post("/console/sign-in", data={"key": key})
     cookie = answer.headers["set-cookie"]
     assert all(word in cookie for word in ("Secure", "HttpOnly", "SameSite=strict", "Path=/console"))
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "unicode_escape", "utf-7", "undefined", "zlib", '"utf-7"'])
+def test_a_form_is_read_as_utf_8_or_not_at_all(published: Any, charset: str) -> None:
+    """Some codecs of Python take seconds for little, others make letters that no answer can be written with."""
+    client = TestClient(build_app(Settings(state=str(published.state))))
+    page = b"xn--" + b"a" * 100_000 if charset == "idna" else b"/console/\\ud800+2AA-"
+    parts = {b"key": b"c360_1_x", b"page": page, b"role": b"steward"}
+    form = b"".join(b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % each for each in parts.items())
+
+    def sent(said: str) -> int:
+        kind = {"Content-Type": f"multipart/form-data; boundary=x{said}"}
+        return client.post("/console/sign-in", content=form + b"--x--\r\n", headers=kind).status_code
+
+    began = time.process_time()
+    assert sent(f"; charset={charset}") == 415 and time.process_time() - began < 1
+    assert sent("; charset=UTF-8") == sent("") == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -14,13 +15,15 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from customer360.models.identity.links import identity_links
+from customer360.models.identity.rules import Stitching
 from customer360.platform import access
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
-from customer360.serve import door
 from customer360.serve.app import build_app
 from customer360.serve.realtime import collector, logs
 from customer360.serve.realtime.activity import account, visitor
+from customer360.serve.realtime.paths import PATHS
 
 Land = Callable[[Settings], dict[str, pl.DataFrame]]
 SHOP, OTHER = "https://shop.example", "https://other.example"
@@ -288,6 +291,57 @@ def test_a_key_of_pages_speaks_for_no_account(
     assert sum("'odd'" in record.message for record in caplog.records) == 1
 
 
+def test_a_page_is_not_believed_who_is_logged_in_where_the_settings_say_so(
+    configure: Callable[..., Settings], land: Land
+) -> None:
+    settings = configure(page_logins=False)
+    server, page = (access.issue(Path(settings.state), name, "writer") for name in ("web shop", "pages"))
+    client = TestClient(build_app(settings))
+    activities = client.app.state.activities  # type: ignore[attr-defined]
+    no = {"consent": {"categoryPreferences": {"EMAIL": False}}}
+    forged = [call("identify", "1", userId="100"), track("2", "Product Viewed", product_id="P1") | {"userId": "100"},
+              call("page", "3", userId="200", context=no)]  # fmt: skip
+    assert batch(client, page, forged).json() == {"success": True}
+    lonely = client.post("/v1/track", json={"event": "Signed In", "userId": "100"}, auth=(page, ""))
+    assert lonely.status_code == 400 and "anonymousId is needed" in lonely.json()["detail"]
+    assert activities.of(account("SHOP", "100")).events == activities.of(account("SHOP", "200")).events == 0
+    assert activities.of(visitor("v-1")).viewed == ("P1",) and activities.of(visitor("v-1")).refused == {"EMAIL"}
+    batch(client, server, [call("identify", "4", userId="100")])
+    assert activities.of(account("SHOP", "100")).viewed == ("P1",)
+    events = land(settings)["bronze.events"].sort("EVENT_ID").select("EVENT_ID", "CUSTOMER_ID", "EVENT_TYPE").rows()
+    assert events == [("2", None, "PRODUCT_VIEW"), ("3", None, "PAGE_VIEW"), ("4", "100", "LOGIN")]
+    again = build_app(settings).state.activities
+    assert again.of(account("SHOP", "100")).viewed == ("P1",) and again.of(account("SHOP", "200")).events == 0
+
+
+def test_a_page_key_joins_no_two_people_and_tells_nobody_of_an_account(client: TestClient, settings: Settings) -> None:
+    page = access.issue(Path(settings.state), "pages", "writer")
+    activities = client.app.state.activities  # type: ignore[attr-defined]
+    batch(client, page, [call("identify", "1", anonymousId="v-ann", userId="ann"),
+                         track("2", "Product Viewed", product_id="P1") | {"anonymousId": "v-ann"}])  # fmt: skip
+    stranger = [call("identify", str(n), anonymousId="v-evil", userId=who) for n, who in enumerate(("ann", "bob"), 3)]
+    batch(client, page, stranger)
+    assert activities.of(visitor("v-evil")).viewed == (), "what an account did is told of no device that names it"
+    assert activities.of(account("SHOP", "bob")).viewed == ()
+    resolved = pl.LazyFrame({"record_id": ["SHOP/ann", "SHOP/bob"], "person_id": ["p1", "p2"]})
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    logins = pl.LazyFrame({"visitor_id": ["v-evil", "v-evil"], "source_system": ["SHOP", "SHOP"],
+                           "customer_id": ["ann", "bob"], "first_at": [moment, moment + timedelta(minutes=1)],
+                           "last_at": [moment, moment + timedelta(minutes=1)]})  # fmt: skip
+    links = identity_links(resolved, logins, Stitching()).collect()
+    accounts = dict(links.filter(kind="account").select("identifier", "person_id").rows())
+    assert accounts == {"SHOP/ann": "p1", "SHOP/bob": "p2"}
+
+
+@pytest.mark.parametrize("written", ['"c360_1_\\ud800"', '"\\ud800_1_x"', '"c360_\\ud800_x"', '"c360_1_é"', '""', "7"])
+def test_a_key_of_odd_letters_is_no_key_and_no_fault(client: TestClient, written: str) -> None:
+    body = f'{{"type": "page", "anonymousId": "v", "writeKey": {written}}}'
+    assert client.post("/v1/page", content=body).status_code == 401
+    assert client.post("/v1/page?key=c360_1_%ED%A0%80", content="{}").status_code == 401
+    said = base64.b64encode("c360_1_é:".encode()).decode()
+    assert client.post("/v1/page", content="{}", headers={"Authorization": f"Basic {said}"}).status_code == 401
+
+
 def test_what_a_window_keeps_of_a_call_is_bounded(client: TestClient, write_key: str) -> None:
     many = [{"product_id": f"P{n}"} for n in range(500)]
     batch(client, write_key, [track("1", "Cart Viewed", products=many), track("2", "Order Completed", products=many),
@@ -387,6 +441,19 @@ def test_a_key_has_its_rate(client: TestClient, settings: Settings) -> None:
     assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 30
 
 
+def test_what_fills_the_log_counts_as_many(client: TestClient, settings: Settings) -> None:
+    """The context of a batch is kept with each of its calls: few bytes that are sent are many of the log."""
+    key = access.issue(Path(settings.state), "pages", "writer", per_minute=600)  # a hundred at once
+    calls = [track(str(n), "Product Viewed", product_id="P1") for n in range(50)]
+    assert batch(client, key, calls).status_code == 200
+    light = [track(f"light {n}", "Product Viewed", product_id="P1") for n in range(20)]
+    assert batch(client, key, light).status_code == 200
+    heavy = [track(f"heavy {n}", "Product Viewed", product_id="P1") for n in range(20)]
+    assert batch(client, key, heavy, context={"locale": "x" * 30_000}).status_code == 200
+    late = batch(client, key, light)
+    assert late.status_code == 429 and int(late.headers["Retry-After"]) > 5
+
+
 def test_what_is_too_large_is_not_read(client: TestClient, write_key: str) -> None:
     large = b" " * (collector.LARGEST + 1)
     assert client.post("/v1/batch", content=large, auth=(write_key, "")).status_code == 413
@@ -439,7 +506,7 @@ def test_while_a_restore_is_under_way_nothing_is_taken(client: TestClient, setti
 
 
 def test_every_short_name_of_a_path_is_one_of_a_call() -> None:
-    assert door.PATHS["/v1/i"] == "identify" and door.PATHS["/v1/b"] is None and len(door.PATHS) == 16
+    assert PATHS["/v1/i"] == "identify" and PATHS["/v1/b"] is None and len(PATHS) == 16
 
 
 def test_a_server_without_a_collector_says_so(configure: Callable[..., Settings]) -> None:
@@ -451,4 +518,4 @@ def test_a_server_without_a_collector_says_so(configure: Callable[..., Settings]
 
 def test_every_path_of_a_call_is_in_the_reference(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert {path for path in door.PATHS if len(path) > len("/v1/x")} <= set(paths)
+    assert {path for path in PATHS if len(path) > len("/v1/x")} <= set(paths)

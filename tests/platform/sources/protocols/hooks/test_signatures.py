@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from customer360.platform.connections.webhook import Webhook
 from customer360.platform.errors import AccessDenied
-from customer360.platform.sources.protocols.hooks.signatures import verified
+from customer360.platform.sources.protocols.hooks.signatures import MOST_CLAIMS, verified
 
 # (scheme, secret, headers, body, when) of the documentation of GitHub, Slack and Standard Webhooks
 DOCUMENTED = [
@@ -81,6 +81,26 @@ def test_shopify_and_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
     made = signature("s", f"{at}.".encode() + body).hex()
     who = sender(monkeypatch, "s", scheme="stripe")
     assert verified(who, {"stripe-signature": f"t={at},v1={'0' * 64},v1={made}, v0=x"}, body, now).topic is None
+
+
+@pytest.mark.parametrize(("scheme", "of"), [("stripe", "t=1,{}"), ("standard", "{}")])
+def test_a_message_of_a_thousand_signatures_costs_what_one_of_a_few_does(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, of: str
+) -> None:
+    """Each is a pass over the body, of somebody whom nobody knows."""
+    passes = list[int]()
+    real = hmac.new
+
+    def counted(*given: Any) -> Any:
+        passes.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(hmac, "new", counted)
+    many = of.format((",v1=00" if scheme == "stripe" else " v1,AA") * 1000)
+    header = "stripe-signature" if scheme == "stripe" else "webhook-signature"
+    with pytest.raises(AccessDenied):
+        verified(sender(monkeypatch, "s", scheme=scheme), {header: many}, b"x", datetime(2026, 5, 1, tzinfo=UTC))
+    assert len(passes) == MOST_CLAIMS
 
 
 def test_another_way_of_signing(monkeypatch: pytest.MonkeyPatch) -> None:
