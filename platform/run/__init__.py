@@ -48,11 +48,8 @@ from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.rests import resting
-from customer360.platform.run.units import (
-    BuildUnit,
-    SplitUnit,
-    UnitResult,
-)
+from customer360.platform.run.touched import Touches
+from customer360.platform.run.units import BuildUnit, SplitUnit, UnitResult
 from customer360.platform.run.upkeep import can_grow, check, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
@@ -133,6 +130,7 @@ class _Driver:
         self.needs, self.failures = graph.edges(), dict[str, str]()
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
+        self.touches = Touches()
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def bring(self, bronze: set[str]) -> None:
@@ -261,7 +259,7 @@ class _Driver:
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
             job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
             self.started[node.name] = time.perf_counter()
-            job.refreshed = refreshed
+            job.refreshed, job.touches = refreshed, self.touches
             if is_current(job) and not refreshed:
                 facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
                 self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
@@ -423,6 +421,8 @@ class _Driver:
         if job.whole:
             facts |= {"whole": job.whole, "cpu_seconds": round(sum(r.seconds for r in built), 3)}
         self._commit(job, adds, facts | worked)
+        for result in built:
+            self.touches.note(result.touches)
 
     def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the units of several nodes together; a node with a failed unit fails and has no results."""

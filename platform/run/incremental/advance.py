@@ -179,6 +179,7 @@ def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
         job.whole = "its counts would not hold"
         return False
     commit(job, adds, facts)
+    job.touches.note(changes.touches)
     return True
 
 

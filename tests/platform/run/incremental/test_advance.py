@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import planning, units
+from customer360.platform.run import bucketed, units
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
@@ -225,10 +225,10 @@ def test_buckets_that_share_a_unit_give_the_files_of_one_each(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart, units = type(shop)(tmp_path / "apart"), list[int]()
-    joined = planning._joined
-    monkeypatch.setattr(planning, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
-    for together, each in ((planning.TOGETHER, shop), (0, apart)):
-        monkeypatch.setattr(planning, "TOGETHER", together)
+    joined = bucketed._joined
+    monkeypatch.setattr(bucketed, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
+    for together, each in ((bucketed.TOGETHER, shop), (0, apart)):
+        monkeypatch.setattr(bucketed, "TOGETHER", together)
         for batch in ({"links": [f"a{n},p{n},1" for n in range(9)]}, {"sales": [f"s{n},a{n},{n},1" for n in range(9)]}):
             deliver(each, batch)
             each.run()
