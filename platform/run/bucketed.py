@@ -68,9 +68,7 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     return [_joint_unit(job, group) for group in _joined(made)], stay
 
 
-def _told(
-    job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, Sequence[File]]
-) -> dict[str, Told]:
+def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, Sequence[File]]) -> dict[str, Told]:
     """Of a bucket's inputs, by table, what this run has told of their way from ``known`` to what they are."""
     found = {}
     for part in known:

@@ -77,10 +77,11 @@ def is_added(node: NodeRun) -> bool:
 
 
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
-def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> None:
+def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(history=st.lists(STEP, min_size=1, max_size=4))
-    def law(history: list[tuple[str, Any]]) -> None:
+    @given(history=st.lists(STEP, min_size=1, max_size=4), small=st.sampled_from([0, 5000]))
+    def law(history: list[tuple[str, Any]], small: int) -> None:
+        monkeypatch.setattr(units, "SMALL", small)
         with TemporaryDirectory() as root:
             each = type(shop)(Path(root))
             each.widen(3)
@@ -218,6 +219,28 @@ def test_files_of_untouched_rows_stay(shop: Any) -> None:
     shop.deliver("sales", "s3,,9,2")
     shop.run()
     assert len(before - {f.path for f in shop.lake.files("silver.t_sales")}) == 1
+    assert_as_rebuilt(shop)
+
+
+def test_who_reads_a_changed_bucket_makes_the_subjects_anew_that_it_is_told(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SMALL", 5000)
+    compared = list[int]()
+    other_rows = units.other_rows
+    monkeypatch.setattr(units, "other_rows", lambda *of: compared.append(of[0].height) or other_rows(*of))
+    deliver(shop, {"sales": [f"s{n},,{n},1" for n in range(80)], "lines": [f"l0,s{n},a" for n in range(80)]})
+    shop.run()
+    kept = {name: {f.path for f in shop.lake.files(name)} for name in ("silver.t_spent", "silver.t_spenders")}
+    compared.clear()
+    shop.deliver("sales", "s3,,9,2")
+    nodes = shop.run()
+    assert nodes["silver.t_spent"].facts["buckets_rewritten"] == 1
+    assert nodes["silver.t_spenders"].facts["buckets_rewritten"] == 0  # it is a spender as before
+    assert not {"silver.t_spent", "silver.t_spenders"} & {n for n, node in nodes.items() if "whole" in node.facts}
+    assert max(compared) == 1
+    assert len(kept["silver.t_spent"] - {f.path for f in shop.lake.files("silver.t_spent")}) == 1
+    assert kept["silver.t_spenders"] == {f.path for f in shop.lake.files("silver.t_spenders")}
     assert_as_rebuilt(shop)
 
 
