@@ -389,6 +389,7 @@ class _Driver:
             if name in self.failures:
                 continue
             self._commit_built(job, built[name], gathered.get(name, []), standing[name])
+            self.touches.note(t for result in (*built[name], *gathered.get(name, ())) for t in result.touches)
 
     def _splits(self, job: Job) -> list[SplitUnit]:
         return split_units(job, f"_staging/{self.record.id}", self._exchange_bytes)
@@ -421,8 +422,6 @@ class _Driver:
         if job.whole:
             facts |= {"whole": job.whole, "cpu_seconds": round(sum(r.seconds for r in built), 3)}
         self._commit(job, adds, facts | worked)
-        for result in built:
-            self.touches.note(result.touches)
 
     def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the units of several nodes together; a node with a failed unit fails and has no results."""

@@ -100,7 +100,7 @@ def test_measuring_again_changes_nothing(retailer, measured: dict[str, pl.DataFr
 
 
 def test_only_measurements_that_say_something_else_change_stored_rows() -> None:
-    counts = {c: 4 for c in ("total_records", "valid_records", "bronze_version")}
+    counts = dict.fromkeys(("total_records", "valid_records", "bronze_version"), 4)
     schema = dict(DataQualityMetrics.create_empty().schema)
     keys = [{"source_system": system, "table_name": "bronze.t", "table_version": 7} for system in (ALL, "POS", "WEB")]
     before = pl.DataFrame([{**key, **counts} for key in keys], schema=schema)

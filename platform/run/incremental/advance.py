@@ -155,6 +155,8 @@ def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: Foll
     )
     if facts["rows_moved"]:
         commit(job, files, job.origin)
+        for result in written:
+            job.touches.note(result.touches)
 
 
 def _run(executor: Executor, units: Sequence[Any]) -> list[Any]:

@@ -244,6 +244,23 @@ def test_who_reads_a_changed_bucket_makes_the_subjects_anew_that_it_is_told(
     assert_as_rebuilt(shop)
 
 
+def test_who_reads_rows_that_changed_hands_is_told_whose_they_were_and_are(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SMALL", 5000)
+    deliver(shop, {"links": ["a0,p0,1"], "sales": [f"s{n},a{n % 40},{n},1" for n in range(200)]})
+    shop.run()
+    read = list[int]()
+    touched = units.BuildUnit._touched
+    monkeypatch.setattr(units.BuildUnit, "_touched", lambda unit: read.append(len(unit.told)) or touched(unit))
+    for batch in ({"links": ["a1,p1,1"]}, {"links": ["a1,p2,2"], "sales": ["s300,a1,1,1"]}):
+        deliver(shop, batch)
+        nodes = shop.run()
+        assert "whole" not in nodes["silver.t_spent"].facts
+    assert all(read)
+    assert_as_rebuilt(shop)
+
+
 def test_buckets_that_share_a_unit_give_the_files_of_one_each(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
