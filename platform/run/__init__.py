@@ -16,7 +16,7 @@ from typing import Any
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
-from customer360.platform.lake import Add, Lake, editions, reached
+from customer360.platform.lake import Add, Lake, editions, reached, remembered
 from customer360.platform.lake.damage import check_room
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
@@ -81,6 +81,7 @@ def run_locked(
     says whether there were any: asked before anything is built, and again when the table that dates are read from is.
     """
     lake, chosen = lake_of(settings), request.nodes()
+    remembered.recall(lake)
     needed = request.lands(chosen)
     lake.look_together(request.touches(chosen).union(can_grow(), written_at_the_end()))
     check_buckets(lake)
@@ -108,6 +109,7 @@ def run_locked(
     finally:
         executor.close()
         record.save(lake)
+    remembered.leave(lake)
     if driver.failures:
         raise RunError(driver.failures, record.id)
     return record
