@@ -17,6 +17,7 @@ from customer360.platform.run.touched import Told
 from customer360.platform.run.units import BuildUnit, InputPart, Place, key_column
 
 TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
+MOSTLY = 1 / 3  # of a bucket's bytes that may be others where some subjects are made anew: else all of them are
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart], told
         if (table, path) not in other and table not in told
     )
     shares = sum(size * told[table].share for (table, _), size in after.items() if table in told)
-    return bool(then) and 3 * (changed + shares) <= sum(after.values())
+    return bool(then) and changed + shares <= MOSTLY * sum(after.values())
 
 
 def _inputs_before(job: Job, stored: list[File]) -> dict[str, list[File]]:

@@ -79,9 +79,10 @@ def is_added(node: NodeRun) -> bool:
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(history=st.lists(STEP, min_size=1, max_size=4), small=st.sampled_from([0, 5000]))
-    def law(history: list[tuple[str, Any]], small: int) -> None:
+    @given(history=st.lists(STEP, min_size=1, max_size=4), small=st.sampled_from([0, 5000]), beside=st.booleans())
+    def law(history: list[tuple[str, Any]], small: int, beside: bool) -> None:
         monkeypatch.setattr(units, "SMALL", small)
+        monkeypatch.setattr(bucketed, "MOSTLY", float("inf") if beside else 1 / 3)
         with TemporaryDirectory() as root:
             each = type(shop)(Path(root))
             each.widen(3)
