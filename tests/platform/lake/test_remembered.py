@@ -15,7 +15,6 @@ from customer360.platform import tables
 from customer360.platform.lake import Lake, remembered
 from customer360.platform.tables import Integer, String, Table
 
-
 NAME = "silver.marks"
 opened = importlib.import_module("customer360.platform.lake.opened")
 
