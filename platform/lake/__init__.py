@@ -250,7 +250,7 @@ class Lake(Store):
             self._create(table, delta_schema(table), "ignore")
             return
         held = opened(self.uri(name), self.storage_options)
-        if (form := form_of(table)) in held.fits:
+        if (form := form_of(table)) in held.fits:  # type: ignore[arg-type]  # a class is hashable
             return
         declared = delta_schema(table)
         stored = {f.name: f for f in held.table.schema().fields}

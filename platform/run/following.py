@@ -158,8 +158,8 @@ class MoveUnit:
             kept.append(self.lake.write_file(name, rows, partition, self._stem(*self.arriving)))
         kept = folded(self.lake, table, kept, partition)
         adds = [f if isinstance(f, Add) else standing(f) for f in kept]
-        count, paths = sum(f.rows for f in adds), ([f.path for f in of] for of in (self.files, adds))
-        told = touch(name, self.bucket, *paths, changed, count)
+        count = sum(f.rows for f in adds)
+        told = touch(name, self.bucket, self.files, adds, changed, count)
         return UnitResult(adds={name: adds}, facts={"rows": count}, touches=[told] if told else [])
 
     def _rest(self, file: File, places: pl.Series) -> list[File | Add]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from customer360.platform.lake import File
+from customer360.platform.lake import Add, File
 from customer360.platform.tables import SUBJECT_KEYS
 
 MOST = 5000  # subjects of a bucket that are told: more of them are few beside what a comparison reads
@@ -50,7 +50,12 @@ def keys_of(changed: Iterable[pl.DataFrame]) -> dict[str, pl.Series]:
 
 
 def touch(
-    table: str, bucket: int, before: Iterable[str], after: Iterable[str], changed: Iterable[pl.DataFrame], rows: int
+    table: str,
+    bucket: int,
+    before: Iterable[File | Add],
+    after: Iterable[File | Add],
+    changed: Iterable[pl.DataFrame],
+    rows: int,
 ) -> Touch | None:
     """A change of a bucket that has ``rows`` now; None where it is of too many to be told."""
     parts = list(changed)
@@ -58,7 +63,8 @@ def touch(
     if any(len(found) > MOST for found in keys.values()):
         return None
     share = min(1.0, sum(part.height for part in parts) / rows) if rows else 1.0
-    return Touch(table, bucket, frozenset(before), frozenset(after), keys, share)
+    paths = [frozenset(f.path for f in files) for files in (before, after)]
+    return Touch(table, bucket, paths[0], paths[1], keys, share)
 
 
 @dataclass

@@ -180,8 +180,7 @@ class BuildUnit:
             return [Add(f.path, f.size, f.rows, f.partition, "") for f in place.stored]
         whole = pl.concat([held.filter(~is_touched), rows]).sort(storage_order(self.node.table), nulls_last=True)
         add = self.lake.write_file(name, whole, {**self.partition, BUCKET: str(place.bucket)}, place.stem)
-        paths = [f.path for f in place.stored]
-        if told := touch(name, place.bucket, paths, [add.path], changed, whole.height):
+        if told := touch(name, place.bucket, place.stored, [add], changed, whole.height):
             result.touches.append(told)
         return [add]
 

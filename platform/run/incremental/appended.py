@@ -222,16 +222,17 @@ class AppendUnit:
             left = leaving.get(bucket, gone.clear()).select(key)
             rows = arriving.get(bucket, new.clear())
             count = sum(f.rows for f in held) - left.height + rows.height
+            kept: list[File | Add]
             if count and is_small(count):
                 kept = [self._one_file(held, left, rows, partition)]
             else:
-                kept = list(_without(self.lake, name, held, left, result) if left.height else held)
+                kept = _without(self.lake, name, held, left, result) if left.height else list(held)
                 if bucket in arriving:
                     kept.append(self.lake.write_file(name, arriving[bucket], partition))
                 kept = folded(self.lake, table, kept, partition)
             _note(name, held, kept, result)
-            changed, paths = [leaving.get(bucket, gone.clear()), rows], ([f.path for f in of] for of in (held, kept))
-            if bucket is not None and (told := touch(name, bucket, *paths, changed, count)):
+            changed = [leaving.get(bucket, gone.clear()), rows]
+            if bucket is not None and (told := touch(name, bucket, held, kept, changed, count)):
                 result.touches.append(told)
 
     def _one_file(

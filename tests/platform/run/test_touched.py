@@ -24,7 +24,7 @@ def told(touches: Touches, then: str, now: str, key: str = "subject_id") -> list
 def test_steps_are_told_together_and_only_where_all_of_them_are_known() -> None:
     touches = Touches()
     for before, after, changed in (("ab", "ac", rows("p1", "v1")), ("ac", "d", rows("p2"))):
-        touches.note([touch("silver.t", 3, before, after, [changed], rows=8)])  # type: ignore[list-item]
+        touches.note([touch("silver.t", 3, files(*before), files(*after), [changed], rows=8)])  # type: ignore[list-item]
     assert told(touches, "ab", "d") == ["p1", "p2", "v1"]
     assert told(touches, "ab", "d", "person_id") == ["p1", "p2"]
     assert told(touches, "ab", "ac") == ["p1", "v1"]
@@ -36,4 +36,5 @@ def test_steps_are_told_together_and_only_where_all_of_them_are_known() -> None:
 
 
 def test_more_subjects_than_may_be_told_are_not() -> None:
-    assert touch("silver.t", 3, "a", "b", [rows(*(f"p{n}" for n in range(MOST + 1)))], rows=MOST + 1) is None
+    many = rows(*(f"p{n}" for n in range(MOST + 1)))
+    assert touch("silver.t", 3, files("a"), files("b"), [many], rows=MOST + 1) is None
