@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +12,11 @@ import polars as pl
 
 from customer360.platform import graph, tables
 from customer360.platform.graph import Node, produces
-from customer360.platform.lake import Lake
+from customer360.platform.lake import File, Lake
 from customer360.platform.quality import metrics
 from customer360.platform.quality.checks import Tally, added
 from customer360.platform.quality.metrics import ALL, Alerts, DataQualityMetrics, Measurement, RuleCounts
+from customer360.platform.run.incremental.changes import Changes
 from customer360.platform.run.planning import Context
 
 METRICS = tables.spec(DataQualityMetrics).name
@@ -46,12 +47,13 @@ def data_quality_metrics(
     context: Context,
     gold_reference_counts: pl.LazyFrame,
     gold_agreement_counts: pl.LazyFrame,
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, Changes]:
     """One measurement a commit of a record table. The newest one is made again, as other tables may have changed
-    since.
+    since; of all others the rows stay where they are stored.
     """
     rules, lake = context.params, context.lake
-    before, counted_before = lake.scan(METRICS).collect(), lake.scan(RULE_COUNTS).collect()
+    files = lake.files(METRICS)
+    before, counted_before = lake.scan(METRICS, files).collect(), lake.scan(RULE_COUNTS).collect()
     related = _related(gold_reference_counts.collect(), gold_agreement_counts.collect())
     rows: list[dict[str, Any]] = []
     counted: list[dict[str, Any]] = []
@@ -60,13 +62,20 @@ def data_quality_metrics(
             found = list(_measurements(context, node, before, related.get(node.name, {})))
             rows += [row for m in found for row in metrics.metric_rows(m, rules.weights)]
             counted += metrics.rule_rows(found[-1]) if found else []
-    key = DataQualityMetrics.primary_key()
-    made = pl.DataFrame(rows, schema=dict(before.schema))
-    history = pl.concat([before.join(made, on=key, how="anti"), made])
+    change = _changed(before, pl.DataFrame(rows, schema=dict(before.schema)), files)
+    history = pl.concat([change.stays(before), change.rows])
     newest = pl.DataFrame(counted, schema=dict(counted_before.schema))
     kept = counted_before.join(newest, on="table_name", how="anti")
     alerts = metrics.alerts(history, rules.alerts.floors, **rules.alerts.model_dump(exclude={"floors"}))
-    return pl.concat([kept, newest]), alerts, history
+    return pl.concat([kept, newest]), alerts, change
+
+
+def _changed(before: pl.DataFrame, made: pl.DataFrame, files: Sequence[File]) -> Changes:
+    """What measurements change in the stored rows, which ``files`` hold in this order: those that say the same stay."""
+    key = DataQualityMetrics.primary_key()
+    new = made.join(before, on=before.columns, how="anti", nulls_equal=True)
+    goes = before.select(pl.struct(key).is_in(new.select(pl.struct(key)).to_series().implode())).to_series()
+    return Changes(new, files, goes.arg_true().cast(pl.Int64), parted=True)
 
 
 def _measurements(context: Context, node: Node, before: pl.DataFrame, related: Tally) -> Iterator[Measurement]:

@@ -25,7 +25,7 @@ from deltalake.transaction import AddAction, RemoveAction, Transaction
 from customer360.platform import tables
 from customer360.platform.errors import ContractError, StaleBatch, TableMissing, VersionGone
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
-from customer360.platform.lake.filestats import statistics_columns, statistics_of
+from customer360.platform.lake.filestats import form_of, statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import make_root, remote_store
 from customer360.platform.lake.opened import (
@@ -33,6 +33,7 @@ from customer360.platform.lake.opened import (
     FACTS,
     Change,
     File,
+    Opened,
     alone,
     at_one_look,
     carried,
@@ -99,13 +100,21 @@ class Lake(Store):
         Raises:
             TableMissing: it was not built yet.
         """
+        if version is None:
+            return self._opened(name).table
         try:
-            uri, options = self.uri(name), self.storage_options
-            return opened(uri, options).table if version is None else DeltaTable(uri, version, options or None)
+            return DeltaTable(self.uri(name), version, self.storage_options or None)
         except TableNotFoundError:
-            raise TableMissing(
-                f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it"
-            ) from None
+            raise self._missing(name) from None
+
+    def _opened(self, name: str) -> Opened:
+        try:
+            return opened(self.uri(name), self.storage_options)
+        except TableNotFoundError:
+            raise self._missing(name) from None
+
+    def _missing(self, name: str) -> TableMissing:
+        return TableMissing(f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it")
 
     def writable(self, name: str) -> DeltaTable:
         """The Delta table where it is stored, to be changed; for this package alone."""
@@ -115,15 +124,19 @@ class Lake(Store):
         return is_stored(self.uri(name), self.storage_options)
 
     def version(self, name: str) -> int:
-        """Current Delta version of a table."""
-        return self.delta(name).version()
+        """Current Delta version of a table.
+
+        Raises:
+            TableMissing: it was not built yet.
+        """
+        return self._opened(name).version
 
     def state(self, name: str) -> tuple[Any, ...] | None:
         """Another one whenever the table is: says whether what was read of it still holds. None: no table."""
         if not self.exists(name):
             return None
         held = opened(self.uri(name), self.storage_options)
-        return (held.table.version(), held.stamp)
+        return (held.version, held.stamp)
 
     def transaction(self, name: str, app: str) -> int | None:
         """Last committed version of application transaction ``app``, or None."""
@@ -164,7 +177,7 @@ class Lake(Store):
         files = self.files(name, version) if files is None else files
         if not files:
             if not self.exists(name):
-                raise TableMissing(f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it")
+                raise self._missing(name)
             return pl.LazyFrame(schema=wanted)
         keys = [k for k in files[0].partition if k != BUCKET]
         groups: dict[tuple[str | None, ...], list[str]] = {}
@@ -232,13 +245,14 @@ class Lake(Store):
             ContractError: a stored column has another type, or the table other partitions; the message says how to
             rebuild.
         """
-        name, declared = tables.spec(table).name, delta_schema(table)
+        name = tables.spec(table).name
         if not self.exists(name):
-            self._create(table, declared, "ignore")
+            self._create(table, delta_schema(table), "ignore")
             return
         held = opened(self.uri(name), self.storage_options)
-        if table in held.fits:
+        if (form := form_of(table)) in held.fits:  # type: ignore[arg-type]  # a class is hashable
             return
+        declared = delta_schema(table)
         stored = {f.name: f for f in held.table.schema().fields}
         changed = [f.name for f in declared.fields if f.name in stored and str(stored[f.name].type) != str(f.type)]
         cut = self.delta(name).metadata().partition_columns
@@ -261,7 +275,7 @@ class Lake(Store):
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
             self.writable(name).alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
             outdate(self.uri(name))
-        opened(self.uri(name), self.storage_options).fits.add(table)
+        opened(self.uri(name), self.storage_options).fits.add(form)
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
         spec = tables.spec(table)

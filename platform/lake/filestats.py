@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal as PyDecimal
+from functools import cache
 from typing import Any
 
 import polars as pl
 
 from customer360.platform import tables
+from customer360.platform.lake.stored import partition_columns
 from customer360.platform.tables import Table
 
 # No text: any may name a person, whatever its column is for, and the log outlives an erasure.
@@ -25,6 +28,13 @@ def statistics_columns(table: type[Table]) -> str:
         for c, t in columns
         if t.base_type() in _STATISTICS_TYPES and c not in hidden and c not in declared.partition_by
     )
+
+
+@cache
+def form_of(table: type[Table]) -> str:
+    """What of a contract decides how its table is stored, as a digest."""
+    said = [str(tables.schema(table)), partition_columns(table), statistics_columns(table)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:

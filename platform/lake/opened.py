@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -73,17 +73,26 @@ def moments_of(dt: DeltaTable) -> dict[str, datetime]:
 @dataclass
 class Opened:
     """A table at its newest version, the stamp of the commit that made it, and what was asked of this version: its
-    files, application transactions and their facts, and the contracts that it was found to fit.
+    files, application transactions and their facts, and the contracts that it was found to fit, by their form. The
+    Delta table itself is opened where it is needed.
     """
 
-    table: DeltaTable
+    version: int
     stamp: Stamp | None
     listed: list[File] | None = None
     transactions: dict[str, int | None] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
-    fits: set[object] = field(default_factory=set)
+    fits: set[str] = field(default_factory=set)
     log: str = ""  # where the log is read
     is_asked: bool = False  # whether the newest commit was looked at for what it tells
+    delta: DeltaTable | None = None
+
+    @property
+    def table(self) -> DeltaTable:
+        """The Delta table at this version."""
+        if self.delta is None:
+            self.delta = DeltaTable(self.log, self.version)
+        return self.delta
 
     def files(self) -> list[File]:
         """Data files of the version, sorted by path."""
@@ -112,7 +121,7 @@ class Opened:
         """Note what the newest commit tells: mostly it is the one that is asked for, and reading its file takes a
         twentieth of asking the log."""
         if not self.is_asked and self.stamp is not None:
-            transactions, facts = told_by(self.log, self.table.version())
+            transactions, facts = told_by(self.log, self.version)
             self.transactions, self.facts = transactions | self.transactions, facts | self.facts
         self.is_asked = True
 
@@ -120,7 +129,7 @@ class Opened:
         """What is known of the version now, which stays as it is when the table goes on."""
         listed = None if self.listed is None else list(self.listed)
         known = dict(self.transactions), dict(self.facts), set(self.fits)
-        return Opened(self.table, self.stamp, listed, *known, self.log, self.is_asked)
+        return Opened(self.version, self.stamp, listed, *known, self.log, self.is_asked, self.delta)
 
 
 def told_by(log: str, version: int) -> tuple[dict[str, int | None], dict[str, str]]:
@@ -164,20 +173,41 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     uri = _log_of(uri, options)
     known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
     found = known.get(uri)
-    if found is None or found.stamp is None or _stamp(uri, found.table.version()) != found.stamp:
+    is_newest = found is not None and _stamp(uri, found.version + 1) is None  # nobody has committed since
+    if found is None or not _stands(found) or (found.delta is None and not is_newest):
         known.pop(uri, None)
         table = DeltaTable(uri)
-        found = known[uri] = Opened(table, _stamp(uri, table.version()), log=uri)
+        version = table.version()
+        found = known[uri] = Opened(version, _stamp(uri, version), log=uri, delta=table)
         return found
-    before = found.table.version()
-    if _stamp(uri, before + 1) is None:  # nobody has committed since
+    if is_newest:
         return found
-    found.table.update_incremental()
-    if found.table.version() != before:
-        found.stamp, found.listed, found.is_asked = _stamp(uri, found.table.version()), None, False
+    before, table = found.version, found.table
+    table.update_incremental()
+    if table.version() != before:
+        found.version = table.version()
+        found.stamp, found.listed, found.is_asked = _stamp(uri, found.version), None, False
         for asked in (found.transactions, found.facts, found.fits):
             asked.clear()
     return found
+
+
+def _stands(found: Opened) -> bool:
+    """Whether the commit of a version is the one that made it."""
+    return found.stamp is not None and _stamp(found.log, found.version) == found.stamp
+
+
+def known_below(root: str) -> dict[str, Opened]:
+    """What this thread knows of the tables of a lake in a folder, by address."""
+    known: dict[str, Opened] = _of_thread.__dict__.get("known", {})
+    return {uri: found for uri, found in known.items() if uri.startswith(root + "/") and _stands(found)}
+
+
+def offer(told: Mapping[str, Opened]) -> None:
+    """Let this thread know of tables that it has not opened, as they were some time ago."""
+    known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
+    for uri, found in told.items():
+        known.setdefault(uri, found)
 
 
 @contextmanager
@@ -189,10 +219,10 @@ def carried(uri: str, options: dict[str, str], change: Change) -> Iterator[None]
         yield
         return
     held = opened(uri, options)
-    version, before = held.table.version(), held.copy()
+    version, before = held.version, held.copy()
     yield
     after = opened(uri, options)
-    if after.table.version() != version + 1:
+    if after.version != version + 1:
         return
     after.fits |= before.fits
     after.transactions |= before.transactions | change.transactions
@@ -288,7 +318,7 @@ def look_together(uris: Iterable[str], options: dict[str, str]) -> None:
 def is_open(uri: str) -> bool:
     """Whether this thread has opened the log and it is still there, as far as that can be told without opening it."""
     found = _of_thread.__dict__.get("known", {}).get(uri)
-    return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
+    return found is not None and _stands(found)
 
 
 def _commit_of(log: str, version: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
-from customer360.platform.lake import Add, Lake, editions, reached
+from customer360.platform.lake import Add, Lake, editions, reached, remembered
 from customer360.platform.lake.damage import check_room
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
@@ -48,11 +48,8 @@ from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.rests import resting
-from customer360.platform.run.units import (
-    BuildUnit,
-    SplitUnit,
-    UnitResult,
-)
+from customer360.platform.run.touched import Touches
+from customer360.platform.run.units import BuildUnit, SplitUnit, UnitResult
 from customer360.platform.run.upkeep import can_grow, check, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
@@ -84,6 +81,7 @@ def run_locked(
     says whether there were any: asked before anything is built, and again when the table that dates are read from is.
     """
     lake, chosen = lake_of(settings), request.nodes()
+    remembered.recall(lake)
     needed = request.lands(chosen)
     lake.look_together(request.touches(chosen).union(can_grow(), written_at_the_end()))
     check_buckets(lake)
@@ -111,6 +109,7 @@ def run_locked(
     finally:
         executor.close()
         record.save(lake)
+    remembered.leave(lake)
     if driver.failures:
         raise RunError(driver.failures, record.id)
     return record
@@ -133,6 +132,7 @@ class _Driver:
         self.needs, self.failures = graph.edges(), dict[str, str]()
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
+        self.touches = Touches()
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def bring(self, bronze: set[str]) -> None:
@@ -261,7 +261,7 @@ class _Driver:
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
             job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
             self.started[node.name] = time.perf_counter()
-            job.refreshed = refreshed
+            job.refreshed, job.touches = refreshed, self.touches
             if is_current(job) and not refreshed:
                 facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
                 self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
@@ -391,6 +391,7 @@ class _Driver:
             if name in self.failures:
                 continue
             self._commit_built(job, built[name], gathered.get(name, []), standing[name])
+            self.touches.note(t for result in (*built[name], *gathered.get(name, ())) for t in result.touches)
 
     def _splits(self, job: Job) -> list[SplitUnit]:
         return split_units(job, f"_staging/{self.record.id}", self._exchange_bytes)

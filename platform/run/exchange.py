@@ -5,10 +5,10 @@ was built by bucket. ``staging`` is the folder of the run, ``most`` bytes of inp
 from __future__ import annotations
 
 from customer360.platform import tables
+from customer360.platform.run.bucketed import bucket_units
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, move_units
 from customer360.platform.run.planning import (
     Job,
-    bucket_units,
     build_unit,
     carried_bytes,
     exchanged,

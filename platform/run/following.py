@@ -27,6 +27,7 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
 from customer360.platform.lake.pieces import get_piece, put_piece
 from customer360.platform.run.planning import Job, carried_bytes, exchanged
+from customer360.platform.run.touched import touch
 from customer360.platform.run.units import (
     InputPart,
     UnitResult,
@@ -138,7 +139,7 @@ class MoveUnit:
         table, name = self.node.table, tables.spec(self.node.table).name
         partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}
         gone = pl.concat([get_piece(self.lake, path)[PLACE] for path in self.left]).sort() if self.left else None
-        kept: list[File | Add] = []
+        kept, changed = list[File | Add](), list[pl.DataFrame]()
         start = 0
         for file in self.files:
             here = (
@@ -146,15 +147,20 @@ class MoveUnit:
                 if gone is None
                 else gone.filter(gone.is_between(start, start + file.rows - 1))
             )
+            if here.len():
+                changed.append(self.lake.scan(name, [file]).select(SUBJECT_KEYS).collect()[here - start])
             kept += self._rest(file, here - start)
             start += file.rows
         if self.arriving:
             rows = pl.concat([get_piece(self.lake, path) for path in self.arriving])
             rows = rows.sort(storage_order(table), nulls_last=True)
+            changed.append(rows.select(SUBJECT_KEYS))
             kept.append(self.lake.write_file(name, rows, partition, self._stem(*self.arriving)))
         kept = folded(self.lake, table, kept, partition)
         adds = [f if isinstance(f, Add) else standing(f) for f in kept]
-        return UnitResult(adds={name: adds}, facts={"rows": sum(f.rows for f in adds)})
+        count = sum(f.rows for f in adds)
+        told = touch(name, self.bucket, self.files, adds, changed, count)
+        return UnitResult(adds={name: adds}, facts={"rows": count}, touches=[told] if told else [])
 
     def _rest(self, file: File, places: pl.Series) -> list[File | Add]:
         """A file without the rows of some places; as it is where there are none."""

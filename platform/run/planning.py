@@ -14,19 +14,18 @@ import polars as pl
 from customer360.platform import graph, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.graph import Node
-from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.lake import File, Lake
 from customer360.platform.lake.folds import standing, written
 from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
-from customer360.platform.run.origins import Origin, files_digest, origin_of
+from customer360.platform.run.origins import Origin, origin_of
 from customer360.platform.run.snapshots import of_table
-from customer360.platform.run.units import BuildUnit, InputPart, Place, key_column
+from customer360.platform.run.touched import Touches
+from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
-
-TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Job:
     origin: Origin | None = None  # of the commit that stands, once it is known that the node is not current
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
     refuse: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
+    touches: Touches = field(default_factory=Touches)  # what its run has told of the inputs so far
     whole: str = ""  # why all rows are made anew of a table that stood, as far as it is known
 
     @property
@@ -111,7 +111,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     parts: list[Any] = [
         graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
         {name: written(context.lake, name, files) for name, files in inputs.items()},
-        _plain_rules(params),
+        plain_rules(params),
         str(context.as_of) if node.is_dated else None,
         node.version(own) if node.version else None,
         context.lake.buckets,
@@ -210,7 +210,7 @@ def carried_bytes(job: Job, table: str) -> int:
 
 def is_by_bucket(job: Job) -> bool:
     """Whether the node can run bucket by bucket: its grain is the subject, and its inputs are stored by it."""
-    return job.node.per in SUBJECT_KEYS and any(map(_is_bucketed, job.node.inputs)) and not exchanged(job)
+    return job.node.per in SUBJECT_KEYS and any(map(is_bucketed, job.node.inputs)) and not exchanged(job)
 
 
 def exchanged(job: Job) -> list[str]:
@@ -219,104 +219,11 @@ def exchanged(job: Job) -> list[str]:
     if per is None:
         return []
     keyed = [t for t in job.node.inputs if key_column(t, per)]
-    return [] if per in SUBJECT_KEYS and all(map(_is_bucketed, keyed)) else keyed
+    return [] if per in SUBJECT_KEYS and all(map(is_bucketed, keyed)) else keyed
 
 
-def _is_bucketed(table: str) -> bool:
+def is_bucketed(table: str) -> bool:
     return tables.spec(tables.by_name(table)).bucketed
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """What the file of one bucket is made of: its inputs, and as they were where only some subjects are made anew."""
-
-    place: Place
-    inputs: tuple[InputPart, ...]
-    known: tuple[InputPart, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the inputs that are stored by bucket."""
-        return sum(f.size for part in self.inputs if _is_bucketed(part.table) for f in part.files)
-
-
-def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
-    """Units over the buckets, whose files are named by a fingerprint of what each bucket reads; those that stand
-    already are left out. Buckets that hold little share a unit.
-
-    Returns the units and the paths of files that stay.
-    """
-    lake, node = job.context.lake, job.node
-    stored = lake.files(tables.spec(node.table).name)
-    standing, before = {f.path for f in stored}, _inputs_before(job, stored)
-    now = {t: _by_bucket(lake, t, job.inputs[t]) for t in node.inputs}
-    then = {t: _by_bucket(lake, t, files) for t, files in before.items()}
-    constant, made, stay = _constant(job), list[_Bucket](), []
-    for bucket in range(lake.buckets):
-        inputs = tuple(stored_part(job, t, now[t][bucket]) for t in node.inputs)
-        stem = _unit_stem(constant, inputs)
-        folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
-        path = f"{folder}{stem}.parquet"
-        if job.refreshed:  # under the standing file's name a new content could not be told from the old
-            made.append(_Bucket(Place(bucket=bucket), inputs))
-        elif path in standing:
-            stay.append(path)
-        else:
-            known = tuple(stored_part(job, t, files[bucket]) for t, files in then.items())
-            known = known if _is_mostly_known(inputs, known) else ()
-            kept = tuple(f for f in stored if known and f.partition.get(BUCKET) == str(bucket))
-            made.append(_Bucket(Place(bucket=bucket, stem=stem, stored=kept), inputs, known))
-    return [_joint_unit(job, group) for group in _joined(made)], stay
-
-
-def _joined(made: Iterable[_Bucket]) -> list[list[_Bucket]]:
-    """Buckets in groups of about `TOGETHER` bytes: those made whole, and those of which some subjects are."""
-    found: list[list[_Bucket]] = []
-    for is_known in (False, True):
-        filled = TOGETHER + 1
-        for bucket in (b for b in made if bool(b.known) == is_known):
-            if filled + bucket.size > TOGETHER:
-                found.append([])
-                filled = 0
-            found[-1].append(bucket)
-            filled += bucket.size
-    return found
-
-
-def _joint_unit(job: Job, group: Sequence[_Bucket]) -> BuildUnit:
-    inputs, known = _united([b.inputs for b in group]), _united([b.known for b in group])
-    return build_unit(job, inputs, places=tuple(b.place for b in group), known=known)
-
-
-def _united(parts: Sequence[tuple[InputPart, ...]]) -> tuple[InputPart, ...]:
-    """Parts of several buckets as one; what is not stored by bucket is the same in all."""
-    return tuple(
-        replace(of[0], files=tuple(f for part in of for f in part.files)) if _is_bucketed(of[0].table) else of[0]
-        for of in zip(*parts, strict=True)
-    )
-
-
-def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart]) -> bool:
-    """Whether few of a bucket's bytes are in other files than before: else comparing costs more than making anew."""
-    after = {(p.table, f.path): f.size for p in now for f in p.files if _is_bucketed(p.table)}
-    then = {(p.table, f.path): f.size for p in before for f in p.files}
-    changed = sum(
-        size for found, other in ((after, then), (then, after)) for f, size in found.items() if f not in other
-    )
-    return 3 * changed <= sum(after.values())
-
-
-def _inputs_before(job: Job, stored: list[File]) -> dict[str, list[File]]:
-    """Files of the inputs that are stored by subject, as what stands was made from them; nothing where subjects cannot
-    be renewed by themselves: other inputs or code changed, or files are gone."""
-    lake, origin = job.context.lake, job.origin
-    if origin is None or job.refreshed or origin.ground != job.ground or origin.stored != files_digest(stored):
-        return {}
-    before = {t: list(origin.inputs[t]) for t in job.node.inputs if _is_bucketed(t)}
-    now = {t: {f.path for f in job.inputs[t]} for t in before}
-    gone = {t: [f for f in files if f.path not in now[t]] for t, files in before.items()}
-    are_keyed = all(key_column(t, job.node.per or "") for t in before)
-    return before if are_keyed and all(lake.holds(t, files) for t, files in gone.items()) else {}
 
 
 def stored_part(job: Job, table: str, files: Iterable[File]) -> InputPart:
@@ -339,32 +246,11 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
     )
 
 
-def _by_bucket(lake: Lake, table: str, files: Sequence[File]) -> list[Sequence[File]]:
-    """The files of each bucket, in order; all of them for each where the table is not stored by bucket."""
-    if not _is_bucketed(table):
-        return [files] * lake.buckets
-    found: dict[str | None, list[File]] = {str(bucket): [] for bucket in range(lake.buckets)}
-    for file in files:
-        found[file.partition.get(BUCKET)].append(file)
-    return list(found.values())
-
-
-def _constant(job: Job) -> list[Any]:
-    """What all units of a node have in common that decides their rows: code and reserved values."""
-    code = graph.code_fingerprint(job.node.function, job.node.outputs)
-    return [code, {k: _plain_rules(v) if k == "params" else plain(v) for k, v in job.reserved.items()}]
-
-
-def _unit_stem(constant: list[Any], inputs: Iterable[InputPart]) -> str:
-    files = [[p.table, [f.path for f in p.files]] for p in inputs]
-    return "u" + hashlib.sha256(json.dumps([constant, files], sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
 KINDS = 16  # of rule files of which it is kept how they read
 _rules_told: list[tuple[Any, Any]] = []  # the typed values of rule files, which never change, and as they read
 
 
-def _plain_rules(params: Any) -> Any:
+def plain_rules(params: Any) -> Any:
     """As `plain`; many nodes have the values of one rule file, which take a millisecond to print."""
     for known, told in _rules_told:
         if known is params:

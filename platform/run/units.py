@@ -14,7 +14,7 @@ where rows of one key stay together, and the table is read by subject.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -30,6 +30,7 @@ from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import Current, current_records
+from customer360.platform.run.touched import Told, Touch, touch
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
@@ -53,7 +54,8 @@ class InputPart:
 class UnitResult:
     """What a unit wrote: files by table name, exchange pieces by target part, counts, and counts of quality.
 
-    ``left`` are pieces that say which stored rows moved, by the bucket that they leave.
+    ``left`` are pieces that say which stored rows moved, by the bucket that they leave; ``touches`` tell who reads the
+    files next of which subjects they have other rows.
     """
 
     adds: dict[str, list[Add]] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class UnitResult:
     left: dict[int, str] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
     tally: Tally = field(default_factory=dict)
+    touches: list[Touch] = field(default_factory=list)
     seconds: float = 0.0  # of processor time
 
 
@@ -92,6 +95,7 @@ class BuildUnit:
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what is judged
     refuse: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
     known: tuple[InputPart, ...] = ()  # of buckets: their inputs when the stored rows were made, which others keep
+    told: tuple[tuple[str, Told], ...] = ()  # of those, by table, what need not be found by comparing
 
     def run(self) -> UnitResult:
         start = time.process_time()
@@ -120,16 +124,17 @@ class BuildUnit:
 
     def _touched(self) -> pl.Series:
         """Subjects that an input has other rows of than when the stored rows were made."""
-        now, found = {part.table: part for part in self.inputs}, []
+        now, found = {part.table: part for part in self.inputs}, [told.subjects for _, told in self.told]
         for known in self.known:
             subject = key_column(known.table, self.node.per or "") or ""
-            before, after = apart(known, now[known.table])
+            seen = {path for table, told in self.told if table == known.table for path in told.paths}
+            before, after = apart(known, now[known.table], seen)
             if before.files:
                 rows = other_rows(*(read_part(self.lake, part).collect() for part in (before, after)))
                 found += [part[subject] for part in rows]
-            else:
+            elif after.files:
                 found.append(read_part(self.lake, after).select(subject).collect()[subject])
-        return pl.concat(found).unique()
+        return pl.concat(found).unique() if found else pl.Series("subject", [], pl.String)
 
     def _of(self, touched: pl.Series | None, table: str, frame: pl.LazyFrame) -> pl.LazyFrame:
         """An input; where only some subjects are made anew, theirs."""
@@ -139,7 +144,7 @@ class BuildUnit:
     def _write(self, output: pl.DataFrame, touched: pl.Series | None, result: UnitResult) -> None:
         name = tables.spec(self.node.table).name
         if self.places:
-            result.adds[name] = self._placed(output, touched)
+            result.adds[name] = self._placed(output, touched, result)
             result.facts["rows"] = sum(add.rows for add in result.adds[name])
         elif self.staging is not None:
             for number, rows in _by_bucket(self.lake, output):
@@ -147,7 +152,7 @@ class BuildUnit:
         else:
             result.adds[name] = write_output(self.lake, self.node.table, output, self.partition)
 
-    def _placed(self, output: pl.DataFrame, touched: pl.Series | None) -> list[Add]:
+    def _placed(self, output: pl.DataFrame, touched: pl.Series | None, result: UnitResult) -> list[Add]:
         """The files of the unit's buckets, where only some subjects are made anew with the rows of the others."""
         made, name = dict(_by_bucket(self.lake, output)), tables.spec(self.node.table).name
         if stray := sorted(set(made) - {place.bucket for place in self.places}):
@@ -155,16 +160,29 @@ class BuildUnit:
         adds = []
         for place in self.places:
             rows = made.get(place.bucket, output.clear())
+            if touched is not None:
+                adds += self._beside(rows, place, touched, result)
+                continue
             partition: dict[str, str | None] = {**self.partition, BUCKET: str(place.bucket)}
-            rows = rows if touched is None else self._beside(rows, place.stored, touched)
             adds.append(self.lake.write_file(name, rows, partition, place.stem))
         return adds
 
-    def _beside(self, rows: pl.DataFrame, stored: tuple[File, ...], touched: pl.Series) -> pl.DataFrame:
-        """Rows of touched subjects beside the stored ones of the others."""
-        held = self.lake.scan(tables.spec(self.node.table).name, list(stored))
-        others = held.filter(~pl.col(self.node.per or "").is_in(touched.implode())).collect()
-        return pl.concat([others, rows]).sort(storage_order(self.node.table), nulls_last=True)
+    def _beside(self, rows: pl.DataFrame, place: Place, touched: pl.Series, result: UnitResult) -> list[Add]:
+        """A bucket's rows of touched subjects beside the stored ones of the others; the stored files where no row is
+        another one."""
+        name, per = tables.spec(self.node.table).name, self.node.per or ""
+        held = self.lake.scan(name, list(place.stored)).collect()
+        is_touched = held[per].is_in(touched.implode())
+        before = held.filter(is_touched)
+        # Rows without a key may come several times, which a comparison does not see.
+        changed = other_rows(before, rows) if self.node.table.primary_key() else (before, rows)
+        if all(part.is_empty() for part in changed):
+            return [Add(f.path, f.size, f.rows, f.partition, "") for f in place.stored]
+        whole = pl.concat([held.filter(~is_touched), rows]).sort(storage_order(self.node.table), nulls_last=True)
+        add = self.lake.write_file(name, whole, {**self.partition, BUCKET: str(place.bucket)}, place.stem)
+        if told := touch(name, place.bucket, place.stored, [add], changed, whole.height):
+            result.touches.append(told)
+        return [add]
 
 
 def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int) -> None:
@@ -297,11 +315,11 @@ def is_little(part: InputPart) -> bool:
     return len(part.files) >= SEVERAL and sum(f.size for f in part.files) <= LITTLE
 
 
-def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:
-    """Two states of an input without the files that they share."""
-    shared = {f.path for f in old.files} & {f.path for f in new.files}
+def apart(old: InputPart, new: InputPart, but: Collection[str] = ()) -> tuple[InputPart, InputPart]:
+    """Two states of an input without the files that they share, and without some paths."""
+    left_out = {f.path for f in old.files} & {f.path for f in new.files} | set(but)
     parts = [
-        InputPart(table=p.table, files=tuple(f for f in p.files if f.path not in shared), columns=p.columns)
+        InputPart(table=p.table, files=tuple(f for f in p.files if f.path not in left_out), columns=p.columns)
         for p in (old, new)
     ]
     return parts[0], parts[1]

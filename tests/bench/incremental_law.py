@@ -7,7 +7,8 @@ three random batches, each run for itself. A batch is one to three of: new rows,
 months late, older versions after newer ones, deletions, refused rows and their corrections, erasures, people who become
 one, new products, campaigns and rates, a contract that changed. Then every table but identity's own is built anew, and
 all business columns are compared. Of three in four sequences tables of a date are left out: every run makes them anew,
-from tables that are compared. Prints each sequence that breaks the law, with its seed, the tables and some rows, how
+from tables that are compared; in every other one subjects are made anew beside the others of their bucket, however many
+they are. Prints each sequence that breaks the law, with its seed, the tables and some rows, how
 often a table was built whole, by reason, and the seconds of CPU. In process, without Ray.
 """
 
@@ -33,7 +34,7 @@ import polars as pl
 
 from customer360.pipelines.sample.write import write_sample
 from customer360.platform import graph, tables
-from customer360.platform.run import replay
+from customer360.platform.run import bucketed, replay
 from customer360.platform.run.closing import written_at_the_end
 from customer360.platform.sources.files import Files
 
@@ -64,6 +65,7 @@ FACTS = [f for f in KEYS if f.partition("/")[0] != "erp" and not f.endswith("/cu
 IDENTITY = ("silver.identities",)
 LOGS = ("quality.data_quality_metrics", "quality.alerts")  # one row a measurement, at its version
 OF_RUNS = {"gold.data_products": ("version", "size_bytes", "updated_at", "state", "state_at")}  # columns that tell them
+MOSTLY = bucketed.MOSTLY
 Row = dict[str, Any]
 
 
@@ -374,6 +376,7 @@ def all_builds() -> tuple[str, ...]:
 def holds(module: Any, first: Any, rows: tuple[dict[str, list[Row]], dict[str, list[Row]]], seed: int) -> bool:
     """Whether the law holds for the sequence of a seed."""
     digests.clear()
+    bucketed.MOSTLY = float("inf") if seed % 2 else MOSTLY
     with tempfile.TemporaryDirectory() as folder:
         site = first.copy(Path(folder) / "site")
         copies = [collections.defaultdict(list, {k: list(v) for k, v in each.items()}) for each in rows]

@@ -47,7 +47,9 @@ def make(retailer, rules: ValidationRules, stored: dict[str, pl.DataFrame] | Non
 
     node = graph.NODES[METRICS]
     frames = [retailer.lake.scan(t) for t in node.inputs]
-    made = data_quality_metrics(Context(Standing(), retailer.settings, None, rules), *frames)  # type: ignore[arg-type]
+    *whole, changes = data_quality_metrics(Context(Standing(), retailer.settings, None, rules), *frames)  # type: ignore[arg-type]
+    before = (stored or {}).get(METRICS, DataQualityMetrics.create_empty())
+    made = [*whole, pl.concat([changes.stays(before), changes.rows])]
     checked = zip((RuleCounts, Alerts, DataQualityMetrics), made, strict=True)
     return {tables.spec(t).name: judging.require(t, tables.conform(t, frame.lazy()).collect()) for t, frame in checked}
 
@@ -95,6 +97,20 @@ def test_measuring_again_changes_nothing(retailer, measured: dict[str, pl.DataFr
     again = make(retailer, retailer.rules["validation"], measured)
     for name, frame in measured.items():
         assert again[name].sort(pl.all()).equals(frame.sort(pl.all())), name
+
+
+def test_only_measurements_that_say_something_else_change_stored_rows() -> None:
+    counts = dict.fromkeys(("total_records", "valid_records", "bronze_version"), 4)
+    schema = dict(DataQualityMetrics.create_empty().schema)
+    keys = [{"source_system": system, "table_name": "bronze.t", "table_version": 7} for system in (ALL, "POS", "WEB")]
+    before = pl.DataFrame([{**key, **counts} for key in keys], schema=schema)
+    assert quality._changed(before, before, []).rows.is_empty()
+    made = before.with_columns(valid_records=pl.when(source_system="POS").then(3).otherwise("valid_records"))
+    newer = made.head(1).with_columns(table_version=pl.lit(8, pl.Int64))
+    change = quality._changed(before, pl.concat([made, newer]), [])
+    assert change.gone.to_list() == [1]
+    assert sorted(change.rows.select("source_system", "table_version").rows()) == [(ALL, 8), ("POS", 7)]
+    assert sorted(change.stays(before)["source_system"]) == [ALL, "WEB"]
 
 
 def test_a_changed_rule_file_changes_scores_and_fingerprints(retailer, measured: dict[str, pl.DataFrame]) -> None:

@@ -155,6 +155,8 @@ def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: Foll
     )
     if facts["rows_moved"]:
         commit(job, files, job.origin)
+        for result in written:
+            job.touches.note(result.touches)
 
 
 def _run(executor: Executor, units: Sequence[Any]) -> list[Any]:
@@ -179,6 +181,7 @@ def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
         job.whole = "its counts would not hold"
         return False
     commit(job, adds, facts)
+    job.touches.note(changes.touches)
     return True
 
 

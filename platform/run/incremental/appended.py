@@ -31,6 +31,7 @@ from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.incremental.keys import files_with
 from customer360.platform.run.records import Current, current_records
+from customer360.platform.run.touched import Touch, touch
 from customer360.platform.run.units import (
     InputPart,
     apart,
@@ -61,6 +62,7 @@ class Changes:
     after: Tally = field(default_factory=dict)
     rows_gone: int = 0
     rows_new: int = 0
+    touches: list[Touch] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,13 +222,18 @@ class AppendUnit:
             left = leaving.get(bucket, gone.clear()).select(key)
             rows = arriving.get(bucket, new.clear())
             count = sum(f.rows for f in held) - left.height + rows.height
+            kept: list[File | Add]
             if count and is_small(count):
-                _note(name, held, [self._one_file(held, left, rows, partition)], result)
-                continue
-            kept = _without(self.lake, name, held, left, result) if left.height else held
-            if bucket in arriving:
-                kept = [*kept, self.lake.write_file(name, arriving[bucket], partition)]
-            _keep(self.lake, table, held, kept, partition, result)
+                kept = [self._one_file(held, left, rows, partition)]
+            else:
+                kept = _without(self.lake, name, held, left, result) if left.height else list(held)
+                if bucket in arriving:
+                    kept.append(self.lake.write_file(name, arriving[bucket], partition))
+                kept = folded(self.lake, table, kept, partition)
+            _note(name, held, kept, result)
+            changed = [leaving.get(bucket, gone.clear()), rows]
+            if bucket is not None and (told := touch(name, bucket, held, kept, changed, count)):
+                result.touches.append(told)
 
     def _one_file(
         self, held: Sequence[File], left: pl.DataFrame, rows: pl.DataFrame, partition: dict[str, str | None]
@@ -260,7 +267,7 @@ class AppendUnit:
         if new.height:
             kept.append(self.lake.write_file(QUARANTINE, new, partition))
         if len(kept) > len(held) or healed.len():
-            _keep(self.lake, Quarantine, held, kept, partition, result)
+            _note(QUARANTINE, held, folded(self.lake, Quarantine, kept, partition), result)
 
 
 def _facts(current: Current, made: pl.DataFrame) -> dict[str, int]:
@@ -304,19 +311,8 @@ def _without(
     return kept
 
 
-def _keep(
-    lake: Lake,
-    table: type[tables.Table],
-    held: Sequence[File],
-    kept: Sequence[File | Add],
-    partition: dict[str, str | None],
-    result: Changes,
-) -> None:
-    """Note what of the files of a bucket goes and comes; many small ones are folded."""
-    _note(tables.spec(table).name, held, folded(lake, table, kept, partition), result)
-
-
 def _note(name: str, held: Sequence[File], kept: Sequence[File | Add], result: Changes) -> None:
+    """Note what of the files of a bucket goes and comes."""
     paths, before = {f.path for f in kept}, {f.path for f in held}
     result.gone.setdefault(name, []).extend(path for path in before if path not in paths)
     result.adds.setdefault(name, []).extend(f for f in kept if isinstance(f, Add) and f.path not in before)

@@ -31,6 +31,10 @@ class Changes:
     gone: pl.Series = field(default_factory=lambda: pl.Series("place", [], pl.Int64))
     parted: bool = False
 
+    def stays(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Those of the stored rows, all of the files in their order, that do not go."""
+        return stored.filter(_others(stored.height, self.gone))
+
 
 def written(
     lake: Lake, table: type[Table], made: pl.LazyFrame | pl.DataFrame | Changes, partition: dict[str, str]
@@ -113,6 +117,10 @@ def _rest(lake: Lake, table: type[Table], file: File, gone: pl.Series, parted: b
     if gone.len() == file.rows:
         return []
     name = tables.spec(table).name
-    stays = pl.repeat(True, file.rows, eager=True).scatter(gone, False)
-    rows = lake.scan(name, [file]).collect().filter(stays)
+    rows = lake.scan(name, [file]).collect().filter(_others(file.rows, gone))
     return [lake.write_file(name, rows, file.partition)] if file.partition else _fresh(lake, table, rows, parted)
+
+
+def _others(rows: int, places: pl.Series) -> pl.Series:
+    """Of so many rows, whether each is at none of the places."""
+    return pl.repeat(True, rows, eager=True).scatter(places, False)

@@ -1,6 +1,7 @@
 """A shop whose tables are renewed by what is new.
 
-bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, by subject;
+bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, by subject
+-> silver.t_spenders, by subject;
 bronze.t_lines -> silver.t_lines, which join their sale by its key, with its amount, and follow it, and have the price
 that bronze.t_goods -> silver.t_goods say of their note. Accounts are personal. A sale counts the lines of bronze that
 say "bad".
@@ -26,7 +27,7 @@ from customer360.platform.ledger import NodeRun
 from customer360.platform.run import replay, units
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
-from customer360.platform.tables import Integer, String, Table, personal
+from customer360.platform.tables import Boolean, Integer, String, Table, personal
 
 HEADERS = {
     "links": "ACCOUNT,PERSON,VERSION",
@@ -36,7 +37,7 @@ HEADERS = {
 }
 DELETED = {"links": "PERSON = 'gone'", "sales": "ACCOUNT = 'gone'", "lines": "NOTE = 'del'", "goods": "PRICE = '-9'"}
 RECORDS = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines")
-EVERY = (*RECORDS, "silver.t_spent", "quality.quarantine")
+EVERY = (*RECORDS, "silver.t_spent", "silver.t_spenders", "quality.quarantine")
 PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
 
@@ -177,6 +178,13 @@ def declare(note: int = 3) -> None:
         subject_id = String(primary_key=True)
         amount = Integer()
 
+    class Spenders(Table, table="silver.t_spenders", per="subject_id"):
+        """One row per subject of a sale or a line."""
+
+        subject_id = String(primary_key=True)
+        line_count = Integer()
+        is_spender = Boolean()
+
     def of_links(rows: pl.LazyFrame, silver_t_links: pl.LazyFrame) -> pl.LazyFrame:
         joined = rows.drop("subject_id", "person_id", strict=False).join(silver_t_links, on="account", how="left")
         return joined.with_columns(subject_id=pl.coalesce("person_id", pl.lit("s:") + pl.col("sale_id")))
@@ -221,6 +229,14 @@ def declare(note: int = 3) -> None:
     @builds(Spent)
     def t_spent(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
         return silver_t_sales.group_by("subject_id").agg(amount=pl.col("amount").sum())
+
+    @builds(Spenders)
+    def t_spenders(silver_t_spent: pl.LazyFrame, silver_t_lines: pl.LazyFrame) -> pl.LazyFrame:
+        lines = silver_t_lines.group_by("subject_id").agg(line_count=pl.len().cast(pl.Int64))
+        both = silver_t_spent.join(lines, on="subject_id", how="full", coalesce=True)
+        return both.select(
+            "subject_id", pl.col("line_count").fill_null(0), is_spender=(pl.col("amount") > 2).fill_null(False)
+        )
 
 
 @pytest.fixture

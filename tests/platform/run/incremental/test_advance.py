@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import planning, units
+from customer360.platform.run import bucketed, units
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
@@ -77,10 +77,12 @@ def is_added(node: NodeRun) -> bool:
 
 
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
-def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> None:
+def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(history=st.lists(STEP, min_size=1, max_size=4))
-    def law(history: list[tuple[str, Any]]) -> None:
+    @given(history=st.lists(STEP, min_size=1, max_size=4), small=st.sampled_from([0, 5000]), beside=st.booleans())
+    def law(history: list[tuple[str, Any]], small: int, beside: bool) -> None:
+        monkeypatch.setattr(units, "SMALL", small)
+        monkeypatch.setattr(bucketed, "MOSTLY", float("inf") if beside else 1 / 3)
         with TemporaryDirectory() as root:
             each = type(shop)(Path(root))
             each.widen(3)
@@ -221,14 +223,53 @@ def test_files_of_untouched_rows_stay(shop: Any) -> None:
     assert_as_rebuilt(shop)
 
 
+def test_who_reads_a_changed_bucket_makes_the_subjects_anew_that_it_is_told(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SMALL", 5000)
+    compared = list[int]()
+    other_rows = units.other_rows
+    monkeypatch.setattr(units, "other_rows", lambda *of: compared.append(of[0].height) or other_rows(*of))
+    deliver(shop, {"sales": [f"s{n},,{n},1" for n in range(80)], "lines": [f"l0,s{n},a" for n in range(80)]})
+    shop.run()
+    kept = {name: {f.path for f in shop.lake.files(name)} for name in ("silver.t_spent", "silver.t_spenders")}
+    compared.clear()
+    shop.deliver("sales", "s3,,9,2")
+    nodes = shop.run()
+    assert nodes["silver.t_spent"].facts["buckets_rewritten"] == 1
+    assert nodes["silver.t_spenders"].facts["buckets_rewritten"] == 0  # it is a spender as before
+    assert not {"silver.t_spent", "silver.t_spenders"} & {n for n, node in nodes.items() if "whole" in node.facts}
+    assert max(compared) == 1
+    assert len(kept["silver.t_spent"] - {f.path for f in shop.lake.files("silver.t_spent")}) == 1
+    assert kept["silver.t_spenders"] == {f.path for f in shop.lake.files("silver.t_spenders")}
+    assert_as_rebuilt(shop)
+
+
+def test_who_reads_rows_that_changed_hands_is_told_whose_they_were_and_are(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SMALL", 5000)
+    deliver(shop, {"links": ["a0,p0,1"], "sales": [f"s{n},a{n % 40},{n},1" for n in range(200)]})
+    shop.run()
+    read = list[int]()
+    touched = units.BuildUnit._touched
+    monkeypatch.setattr(units.BuildUnit, "_touched", lambda unit: read.append(len(unit.told)) or touched(unit))
+    for batch in ({"links": ["a1,p1,1"]}, {"links": ["a1,p2,2"], "sales": ["s300,a1,1,1"]}):
+        deliver(shop, batch)
+        nodes = shop.run()
+        assert "whole" not in nodes["silver.t_spent"].facts
+    assert all(read)
+    assert_as_rebuilt(shop)
+
+
 def test_buckets_that_share_a_unit_give_the_files_of_one_each(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart, units = type(shop)(tmp_path / "apart"), list[int]()
-    joined = planning._joined
-    monkeypatch.setattr(planning, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
-    for together, each in ((planning.TOGETHER, shop), (0, apart)):
-        monkeypatch.setattr(planning, "TOGETHER", together)
+    joined = bucketed._joined
+    monkeypatch.setattr(bucketed, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
+    for together, each in ((bucketed.TOGETHER, shop), (0, apart)):
+        monkeypatch.setattr(bucketed, "TOGETHER", together)
         for batch in ({"links": [f"a{n},p{n},1" for n in range(9)]}, {"sales": [f"s{n},a{n},{n},1" for n in range(9)]}):
             deliver(each, batch)
             each.run()
