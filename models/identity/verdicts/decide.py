@@ -12,7 +12,7 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
-from customer360.models.identity.weighing.comparisons import alike, just_below, misspelled, within
+from customer360.models.identity.weighing.comparisons import alike, borne, just_below, misspelled, within
 from customer360.models.identity.weighing.engine import engine, register
 from customer360.models.identity.weighing.households import (
     COLLEAGUES,
@@ -58,7 +58,8 @@ def cannot_link(
 
 
 def _cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
-    share = "tf_given" if "tf_given" in features.frame.columns else pl.lit(None, pl.Float64).alias("tf_given")
+    known = borne("given")
+    share = known if known in features.frame.columns else pl.lit(None, pl.Float64).alias(known)
     people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers, share)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.
@@ -95,9 +96,15 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
         or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
             else l.listed_as is not null and r.listed_as is not null end)"""
+    # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. With a
+    # letter between them the second of two signs may be mistyped, as 준 and 중 are.
+    apart_by_sign = f"""coalesce(case when length(l.given_signs) = 1 then length(r.given_signs) = 1
+        when length(l.given_signs) = 2 and length(r.given_signs) = 2
+            then levenshtein(l.given_signs, r.given_signs) = 1 and not {within("l.given", "r.given", 1)}
+        else false end, false)"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
-        when {related} or {among} or {swapped} then true when {two_names} then false
+        when {related} or {among} or {swapped} then true when {two_names} or {apart_by_sign} then false
         else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}
             or {misspelled("given", "{1}.{0}")}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""

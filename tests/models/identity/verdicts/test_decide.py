@@ -16,6 +16,7 @@ from customer360.models.identity.verdicts.decide import (
     cannot_link,
     decide,
 )
+from customer360.models.identity.weighing.comparisons import borne
 
 RULES = IdentityRules(
     standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}), blocking=Blocking(identifiers=("card",))
@@ -121,13 +122,29 @@ def test_idle_reasons_do_not_veto():
     assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()
 
 
-@pytest.mark.parametrize(("share", "reasons"), [(0.0001, []), (0.02, [HOUSEHOLD])])
-def test_a_sign_apart_is_another_name_where_others_bear_it(share: float, reasons: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("one", "other", "share", "reasons"),
+    [
+        ("千代子", "美代子", 0.0001, []),
+        ("千代子", "美代子", 0.02, [HOUSEHOLD]),
+        ("千代子", "美代子", None, [HOUSEHOLD]),
+        ("민준", "민중", 0.0001, []),
+        ("直子", "子直", 0.0001, []),
+        ("建国", "建军", 0.0001, [HOUSEHOLD]),
+        ("민준", "민솔", 0.0001, [HOUSEHOLD]),
+        ("伟", "娟", 0.0001, [HOUSEHOLD]),
+        ("伟", "美", 0.0001, [HOUSEHOLD]),
+    ],
+)
+def test_a_sign_apart_is_another_name_where_others_bear_it_or_a_generation_may_share_it(
+    one: str, other: str, share: float | None, reasons: list[str]
+) -> None:
     rows = [
-        {"record_id": "a"} | BASE | {"first_name": "直子"},
-        {"record_id": "b"} | BASE | NO_DOB | {"first_name": "香子"},
+        {"record_id": "a"} | BASE | {"first_name": one},
+        {"record_id": "b"} | BASE | NO_DOB | {"first_name": other},
     ]
     features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
-    features = replace(features, frame=features.frame.with_columns(tf_given=pl.Series([0.03, share])))
+    shares = pl.Series("share", [0.03, share], pl.Float64)
+    features = replace(features, frame=features.frame.with_columns(shares.alias(borne("given"))))
     found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES)
     assert found["reason"].to_list() == reasons
