@@ -2,8 +2,8 @@
 whom some have further records; names, streets and towns are those of Faker's locales, or of Mimesis, which has no
 Vietnamese, Hindi and Thai, and draws all names alike often.
 
-`python tests/bench/identity_languages.py [--people 1200] [--seed 7] [--only ja_JP] [--mimesis] [--generation .5]`; it needs
-`pip install faker mimesis`.
+`python tests/bench/identity_languages.py [--people 1200] [--seed 7] [--only ja_JP] [--mimesis] [--generation .5]`; it
+needs `pip install faker mimesis`.
 """
 
 import argparse

@@ -34,7 +34,7 @@ def _counted(column: pl.Series) -> pl.DataFrame:
 
 
 def with_shares(features: Features, counts: dict[str, pl.DataFrame]) -> Features:
-    """The features with the shares of names, which say what is a misspelling of what. `counts`: those of these records."""
+    """The features with the shares of names, which say what is a misspelling of what. `counts`: of these records."""
     columns = []
     for name in NAMES:
         found = counts.get(name, pl.DataFrame(schema={"value": pl.UInt64, "count": pl.Int64}))
