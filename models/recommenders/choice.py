@@ -19,7 +19,7 @@ from scipy import sparse
 
 from customer360.models.recommenders import blend, content, ease, factors, neighbours, own, popular
 from customer360.models.recommenders import ranker as trees
-from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, best_of_blend, union
+from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, Restraint, best_of_blend, union
 from customer360.models.recommenders.lists import Judge, ranked
 from customer360.models.recommenders.log import Dense, Flags, Ints, Log
 from customer360.models.recommenders.scoring import Family, Scorer
@@ -102,24 +102,23 @@ class Window:
 @dataclass(frozen=True)
 class Way:
     """How candidates become a list: by a ranker where that was better, else by a weighted sum. What sells lately is
-    held back by `restraint`, in units of the score, so that lists show more of the catalogue.
+    held back by `restraint`, in units of the score, so that lists show more of the catalogue (`candidates.Restraint`).
     """
 
     weights: dict[str, float]
     ranker: trees.Ranker | None = None
     restraint: float = 0.0
 
-    @property
-    def summed(self) -> dict[str, float]:
-        """Weights of the sum that orders where there is no ranker."""
-        if not self.restraint:
-            return self.weights
-        return self.weights | {HELD_BACK: self.weights.get(HELD_BACK, 0.0) - self.restraint}
-
-    def score(self, found: Candidates, facts: trees.Facts) -> Dense:
-        if self.ranker is None:
-            return blend.combined(found, self.summed)
-        return held_back(self.ranker.score(found, facts), found, self.restraint)
+    def best(
+        self, log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, k: int, facts: trees.Facts
+    ) -> tuple[Candidates, Dense]:
+        """Candidates of some users, the `k` best of each among them, and the score of each."""
+        if self.ranker is not None:
+            found = union(log, scorers, users, mode, max(k, PER_METHOD))
+            return found, held_back(self.ranker.score(found, facts), found, self.restraint)
+        against = Restraint(HELD_BACK, self.restraint) if self.restraint else None
+        used = [*self.weights, *([HELD_BACK] if against and HELD_BACK not in self.weights else [])]
+        return best_of_blend(log, {name: scorers[name] for name in used}, self.weights, users, mode, k, against)
 
 
 @dataclass(frozen=True)
@@ -139,13 +138,7 @@ class Hybrid:
         """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
         parts, before, facts = [], popular.precedence(self.log), trees.Facts(self.log)
         for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
-            if self.way.ranker:
-                found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
-            else:
-                weights = self.way.summed
-                used = {name: self.scorers[name] for name in weights}
-                found = best_of_blend(self.log, used, weights, block, self.mode, k)
-            score = self.way.score(found, facts)
+            found, score = self.way.best(self.log, self.scorers, block, self.mode, k, facts)
             rows, rank = ranked(found, score, k, before)
             parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
@@ -362,10 +355,15 @@ def _figures(judged: list[tuple[Window, Dense]], share: float) -> tuple[float, f
 
 
 def held_back(score: Dense, found: Candidates, amount: float) -> Dense:
-    """Scores less what their items sell lately, times an amount."""
-    if not amount:
+    """Scores with what their items sell lately held against them, among the candidates of each user."""
+    if not amount or not len(score):
         return score
-    return score - np.float32(amount) * found.parts[:, found.names.index(HELD_BACK)]
+    said = found.parts[:, found.names.index(HELD_BACK)]
+    starts = np.flatnonzero(np.diff(found.user, prepend=-1))
+    said_least, least = (
+        np.repeat(np.minimum.reduceat(of, starts), np.diff([*starts, len(of)])) for of in (said, score)
+    )
+    return Restraint(HELD_BACK, amount).against(score, said - said_least, least)
 
 
 def blended(windows: list[Window]) -> dict[str, float]:

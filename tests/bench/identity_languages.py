@@ -62,7 +62,7 @@ def _provider(locale: str, seed: int, mimesis: bool) -> Any:
 
 def population(locale: str, people: int, seed: int, mimesis: bool = False, generation: float = 0.0) -> pl.DataFrame:
     """Records of about so many people: unique_id, entity_id, and the columns of `MAPPING`, all text. `generation`: the
-    share of homes of which all given names begin with one sign."""
+    share of homes of which all given names of two signs and more begin with one sign."""
     faker, random = _provider(locale, seed, mimesis), Random(f"{locale} {seed}")
     letters = sorted({letter for _ in range(200) for letter in faker.first_name() if letter.isalpha()})
     made: list[dict[str, str]] = []
@@ -88,7 +88,8 @@ def _household(faker: Any, random: Random, home: int, first: int, generation: bo
     for _ in range(random.choice((1, 1, 2, 2, 3, 4))):
         gender = random.choice("MF")
         name = faker.first_name_male() if gender == "M" else faker.first_name_female()
-        names.setdefault(next(iter(names), name)[:1] + name[1:] if generation else name, gender)
+        model = next(iter(names), name)
+        names.setdefault(model[0] + name[1:] if generation and min(len(model), len(name)) > 1 else name, gender)
     eldest, members = random.randint(1940, 1985), []
     for place, (name, gender) in enumerate(names.items()):
         year = min(eldest + (random.randint(0, 6) if place < 2 else random.randint(28, 36)), 2010)
