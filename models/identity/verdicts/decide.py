@@ -29,7 +29,7 @@ ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _AT_ONCE = 500_000  # pairs whose two records are fetched
 _COLUMNS = (
     "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
-    "gender", "suffix", "given_signs",
+    "gender", "suffix", "given_signs", "is_han",
 )  # fmt: skip
 
 
@@ -96,11 +96,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
         or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
             else l.listed_as is not null and r.listed_as is not null end)"""
-    # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. With a
-    # letter between them the second of two signs may be mistyped, as 준 and 중 are.
+    # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. Signs
+    # that are made of letters may be mistyped by one, as 준 and 중 are.
     apart_by_sign = f"""coalesce(case when length(l.given_signs) = 1 then length(r.given_signs) = 1
         when length(l.given_signs) = 2 and length(r.given_signs) = 2
-            then levenshtein(l.given_signs, r.given_signs) = 1 and not {within("l.given", "r.given", 1)}
+            then levenshtein(l.given_signs, r.given_signs) = 1
+                and (l.is_han and r.is_han or not {within("l.given", "r.given", 1)})
         else false end, false)"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)

@@ -134,6 +134,7 @@ def test_idle_reasons_do_not_veto():
         ("민준", "민솔", 0.0001, [HOUSEHOLD]),
         ("伟", "娟", 0.0001, [HOUSEHOLD]),
         ("伟", "美", 0.0001, [HOUSEHOLD]),
+        ("健一", "健也", 0.0001, [HOUSEHOLD]),
     ],
 )
 def test_a_sign_apart_is_another_name_where_others_bear_it_or_a_generation_may_share_it(
