@@ -209,12 +209,9 @@ def watch(job: ModelJob) -> Outcome | None:
     if job.registry.as_of(name, champion) > at:
         return None
     previous = job.registry.previous_champion(name)
-    try:
-        ours = judge(job, champion)
-        theirs = judge(job, previous) if previous is not None else None
-    except NotEnough as fault:
-        telemetry.event(f"watch {name}: nothing to judge by", reason=str(fault))
+    if (ours := _judged(job, champion)) is None:
         return None
+    theirs = _judged(job, previous) if previous is not None else None
     broken = broken_guardrails(job.plan, ours)
     holds = theirs is not None and not broken_guardrails(job.plan, theirs)
     if broken and not holds:
@@ -234,6 +231,15 @@ def watch(job: ModelJob) -> Outcome | None:
     job.registry.rollback(name, reason)
     telemetry.event(f"rolled back {name}", to=previous, reason=reason)
     return Outcome(name, "rolled back", reason)
+
+
+def _judged(job: ModelJob, version: str) -> Judged | None:
+    """A version on the newest known window; None where nothing in it can judge this one."""
+    try:
+        return judge(job, version)
+    except NotEnough as fault:
+        telemetry.event(f"watch {job.model.name}: nothing to judge version {version} by", reason=str(fault))
+        return None
 
 
 def check_drift(job: ModelJob) -> drift.Report:
@@ -284,11 +290,16 @@ def retrain(job: ModelJob) -> Outcome:
 
 def _retrain(job: ModelJob) -> Outcome:
     name = job.model.name
-    require_lists(job)
-    watched = watch(job) if job.registry.champion_version(name) else None
+    champion = job.registry.champion_version(name)
+    try:
+        require_lists(job)
+    except NotEnough as fault:
+        if champion and (owed := refusals.since(job, champion)):
+            return Outcome(name, "failed", f"{owed}, and no version can be trained without them: {fault}")
+        raise
+    watched = watch(job) if champion else None
     if watched and watched.kind == "rolled back":
         return watched
-    champion = job.registry.champion_version(name)
     owed = refusals.since(job, champion) if champion else ""
     reason = owed or (watched.reason if watched else due(job))
     if not reason:

@@ -124,7 +124,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and (other_dob or not (same_email and same_phone))",
     }
-    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
+    held = {reason: sql for reason, sql in conditions.items() if reason not in idle}
+    # Where nobody shares a home a missing name hides nobody, unless what else is known is two people's, too.
+    if UNNAMED in idle and HOUSEHOLD not in idle:
+        genders = "false" if GENDERS in idle else "two_genders"
+        held[UNNAMED] = f"{conditions[UNNAMED]} and ({genders} or other_email and other_phone)"
+    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in held.items())
     return f"""
         with facts as (
             select place, rid_l, rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
@@ -134,6 +139,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                     as other_name,
                 coalesce(l.given <> r.given and {two_names}, false) as two_names,
                 coalesce(l.gender <> r.gender and l.given <> r.given and not {swapped}, false) as other_gender,
+                coalesce(l.gender <> r.gender, false) as two_genders,
                 coalesce(not ({one_family}), false) as other_family,
                 coalesce(l.is_desk, false) or coalesce(r.is_desk, false) as at_desk,
                 coalesce({same_family}, false) as same_family,

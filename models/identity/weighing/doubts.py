@@ -26,7 +26,7 @@ def doubts(diagnostics: dict[str, Any], idle_vetoes: Sequence[str]) -> list[str]
         "differ in most else, or the other pairs leave no room for so many)"
         for name in diagnostics.get("not believed", ())
     ]
-    lines += [f"rule left out, as it would part one person more often than two: {reason}" for reason in idle_vetoes]
+    lines += [f"rule left out, as it does not fit these records: {reason}" for reason in idle_vetoes]
     if idle_vetoes:
         shares = diagnostics.get("vetoes", {})
         lines += [f"  measured: {shares[name]:.1%} of {what}" for name, what in _MEASURED.items() if name in shares]

@@ -13,7 +13,7 @@ from customer360.models import base
 from customer360.models.lifecycle import job, promotion, train
 from customer360.models.lifecycle.evaluation import Comparison
 from customer360.models.lifecycle.fit import Fit
-from customer360.models.lifecycle.plan import Limits, Plan
+from customer360.models.lifecycle.plan import Limits, Plan, plan_of
 from customer360.models.lifecycle.tracking import Logged
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
@@ -260,6 +260,38 @@ def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(champions: j
     outcome = promotion.retrain(champions)
     assert outcome.kind == "rolled back" and "version 1 before it is better than 2" in outcome.reason
     assert champions.champion() == "1" and promotion.watch(champions) is None
+
+
+def stubbed(**registry) -> SimpleNamespace:
+    """A job whose champion is version 2, of before its window."""
+    known = {"as_of": lambda name, version: date(2026, 1, 1), "champion_version": lambda name: "2"} | registry
+    plan = plan_of(TOY).model_copy(update={"guardrails": {"quality": Limits(min=0.1)}})
+    return SimpleNamespace(
+        model=TOY, champion=lambda: "2", last_window=date(2026, 4, 1), plan=plan, registry=SimpleNamespace(**known)
+    )
+
+
+@pytest.mark.parametrize("previous", [None, "1"])
+def test_a_broken_champion_is_said_whatever_can_be_said_of_its_predecessor(monkeypatch, previous: str | None) -> None:
+    def judge(of: object, version: str) -> promotion.Judged:
+        if version == "1":
+            raise base.NotEnough("no list of its horizon")
+        return promotion.Judged(version, date(2026, 4, 1), False, base.Evaluation({"quality": 0.02}, {}))
+
+    monkeypatch.setattr(promotion, "judge", judge)
+    found = promotion.watch(stubbed(previous_champion=lambda name: previous))
+    assert found is not None and found.kind == "broken" and "quality is 0.02" in found.reason
+
+
+@pytest.mark.parametrize(("owed", "kind"), [("40 of the people refuse", "failed"), ("", "kept")])
+def test_refusals_that_no_training_can_heed_are_said(monkeypatch, owed: str, kind: str) -> None:
+    def none(of: object) -> None:
+        raise base.NotEnough("29 days are needed: there are 12")
+
+    monkeypatch.setattr(promotion, "require_lists", none)
+    monkeypatch.setattr(promotion.refusals, "since", lambda of, version: owed)
+    outcome = promotion.retrain(stubbed())
+    assert outcome.kind == kind and owed in outcome.reason and "there are 12" in outcome.reason
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.verdicts.decide import (
+    GENDERS,
     GENERATION,
     HOUSEHOLD,
     SUFFIX,
@@ -120,6 +121,29 @@ def test_idle_reasons_do_not_veto():
     pairs = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
     assert cannot_link(pairs, features, RULES)["reason"].to_list() == [HOUSEHOLD]
     assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("known", "idle", "reasons"),
+    [
+        (NO_CONTACT, {UNNAMED}, []),
+        (OTHER_PHONE, {UNNAMED}, []),
+        (OTHER_PHONE | {"email_address": "mia@mail.com"}, {UNNAMED}, [UNNAMED]),
+        (OTHER_PHONE | {"email_address": "mia@mail.com"}, {UNNAMED, HOUSEHOLD}, []),
+        (NO_CONTACT | {"gender": "M"}, {UNNAMED}, [UNNAMED]),
+        (NO_CONTACT | {"gender": "M"}, {UNNAMED, GENDERS}, []),
+    ],
+)
+def test_where_a_missing_name_hides_nobody_other_contacts_or_another_gender_still_do(
+    known: dict[str, str | None], idle: set[str], reasons: list[str]
+) -> None:
+    rows = [
+        {"record_id": "a", "gender": "F"} | BASE,
+        {"record_id": "b", "gender": None} | BASE | NO_DOB | {"first_name": None, "email_address": None} | known,
+    ]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES, idle=idle)
+    assert found["reason"].to_list() == reasons
 
 
 @pytest.mark.parametrize(
