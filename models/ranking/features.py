@@ -3,8 +3,9 @@
 Of the product: its category, log price (less the mean of its currency), margin rate (from -1 to 1), freshness (halves
 every 30 days after the launch) and popularity (log of purchases in the 28 days before). Of the moment: values of
 contexts, each of which may change how much the properties of a product count. Of the person: the share of the products
-bought before, and of those seen in the session, that are of the product's category. Nothing of the day of the list or
-later reaches a feature.
+bought before, and of those seen in the session, that are of the product's category. Of what people did, nothing of the
+day of the list or later reaches a feature; price, margin and category are those of the catalogue as it is, whatever
+they were on that day.
 """
 
 from __future__ import annotations
