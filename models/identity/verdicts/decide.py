@@ -12,7 +12,14 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
-from customer360.models.identity.weighing.comparisons import alike, borne, just_below, misspelled, within
+from customer360.models.identity.weighing.comparisons import (
+    alike,
+    borne,
+    just_below,
+    misspelled,
+    one_of_two_signs,
+    within,
+)
 from customer360.models.identity.weighing.engine import engine, register
 from customer360.models.identity.weighing.households import (
     COLLEAGUES,
@@ -24,6 +31,7 @@ from customer360.models.identity.weighing.households import (
     TWINS_AT_HOME,
     UNNAMED,
 )
+from customer360.models.identity.weighing.signs import SIGN
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _AT_ONCE = 500_000  # pairs whose two records are fetched
@@ -96,18 +104,17 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
         or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
             else l.listed_as is not null and r.listed_as is not null end)"""
+    mistyped = misspelled("given", "{1}.{0}")
     # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. Signs
     # that are made of letters may be mistyped by one, as 준 and 중 are.
-    apart_by_sign = f"""coalesce(case when length(l.given_signs) = 1 then length(r.given_signs) = 1
-        when length(l.given_signs) = 2 and length(r.given_signs) = 2
-            then levenshtein(l.given_signs, r.given_signs) = 1
-                and (l.is_han and r.is_han or not {within("l.given", "r.given", 1)})
-        else false end, false)"""
+    apart_by_sign = f"""(coalesce(length(l.given_signs) = 1 and length(r.given_signs) = 1, false)
+        or {one_of_two_signs("{1}.{0}")} and not {mistyped if SIGN in idle else "false"}
+            and not coalesce({within("l.given", "r.given", 1)} and not (l.is_han and r.is_han), false))"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
         when {related} or {among} or {swapped} then true when {two_names} or {apart_by_sign} then false
         else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}
-            or {misspelled("given", "{1}.{0}")}) end"""
+            or {mistyped}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
     one_family = f"""case when {same_family} then true
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""

@@ -109,21 +109,24 @@ _OFTEN = 8
 
 def misspelled(name: str, side: str = "{}_{}") -> str:
     """SQL: one typing error apart, and one of the two is a name that next to nobody bears beside the other. What an
-    error makes of a name is mostly no name, while two names of one home a letter apart are both borne by others.
-    `side`: how a column of the left and the right record is called.
-
-    Names of one sign have nothing in common but their place. Of two signs one is mostly that of a generation, which
-    brothers and sisters share, and their names are as rare as errors are; only their order may be mistaken."""
+    error makes of a name is mostly no name, while two names of one home a letter apart are both borne by others. Names
+    of one sign have nothing in common but their place.
+    `side`: how a column of the left and the right record is called."""
     left, right = (side.format(name, of) for of in "lr")
     one, other = (side.format(borne(name), of) for of in "lr")
     signs = side.format(f"{name}_signs", "l"), side.format(f"{name}_signs", "r")
-    shortest, longest = (f"{of}(length({signs[0]}), length({signs[1]}))" for of in ("least", "greatest"))
     return f"""(coalesce({_OFTEN} * least({one}, {other}) < greatest({one}, {other}), false)
-        and case when {signs[0]} is not null and {signs[1]} is not null and {shortest} < 2 then false
+        and case when least(length({signs[0]}), length({signs[1]})) < 2 and {signs[0]} is not null
+                and {signs[1]} is not null then false
             else least(length({left}), length({right})) > 1 and abs(length({left}) - length({right})) <= 1
                     and {within(left, right, 1)}
-                or coalesce({within(signs[0], signs[1], 1)}
-                    and ({longest} > 2 or levenshtein({signs[0]}, {signs[1]}) = 2), false) end)"""
+                or coalesce({within(signs[0], signs[1], 1)}, false) end)"""
+
+
+def one_of_two_signs(side: str = "{}_{}") -> str:
+    """SQL: given names of two signs each, of which one differs."""
+    left, right = (side.format("given_signs", of) for of in "lr")
+    return f"""coalesce(length({left}) = 2 and length({right}) = 2 and levenshtein({left}, {right}) = 1, false)"""
 
 
 GIVEN = Comparison(

@@ -18,9 +18,11 @@ from customer360.models.identity.verdicts.decide import (
     decide,
 )
 from customer360.models.identity.weighing.comparisons import borne
+from customer360.models.identity.weighing.signs import SIGN
 
 RULES = IdentityRules(
-    standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}), blocking=Blocking(identifiers=("card",))
+    standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}, genders={"f": "f", "m": "m"}),
+    blocking=Blocking(identifiers=("card",)),
 )
 # All cases stand in one frame, in which the contacts that they share must not count as hubs.
 NO_HUBS = RULES.model_copy(
@@ -171,5 +173,7 @@ def test_a_sign_apart_is_another_name_where_others_bear_it_or_a_generation_may_s
     features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
     shares = pl.Series("share", [0.03, share], pl.Float64)
     features = replace(features, frame=features.frame.with_columns(shares.alias(borne("given"))))
-    found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES)
-    assert found["reason"].to_list() == reasons
+    pair = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
+    assert cannot_link(pair, features, RULES)["reason"].to_list() == reasons
+    where_none_is_shared = [] if share == 0.0001 and len(one) > 1 else [HOUSEHOLD]
+    assert cannot_link(pair, features, RULES, idle={SIGN})["reason"].to_list() == where_none_is_shared
