@@ -16,13 +16,14 @@ from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.weighing.comparisons import borne, misspelled, one_of_two_signs, within
 from customer360.models.identity.weighing.engine import engine, register
 from customer360.models.identity.weighing.estimate import session_pairs
-from customer360.models.identity.weighing.households import HOMES, TELLING
+from customer360.models.identity.weighing.households import HOMES
 
 SIGN = "given names of two signs differ in one"
 MEASURED = "one sign of two mistyped"
 # The rule is idle where at least so large a share of such pairs are one person, as far as four in five files with them
 # would have it; before any pair is seen none and all are the likeliest.
 _ONE_PERSON, _HALF, _SURE = 0.5, 0.5, 0.2
+_TELLING = 5  # pairs; five that are brothers as often as not are all one person in three of a hundred files
 _LARGEST_HOME = 12  # records
 _READ = ("given", "given_signs", borne("given"), "dob")
 
@@ -30,7 +31,7 @@ _READ = ("given", "given_signs", borne("given"), "dob")
 def sign_mistyped(features: Features, rules: IdentityRules) -> tuple[bool, dict[str, float]]:
     """Whether names of two signs that differ in one are rather one person's, and what was measured: the share of one
     person among pairs of one home of which one name is hardly borne. False, and nothing, where hardly any are known."""
-    one, two = next((pairs for pairs in _pairs(features, rules) if sum(pairs) >= TELLING), (0, 0))
+    one, two = next((pairs for pairs in _pairs(features, rules) if sum(pairs) >= _TELLING), (0, 0))
     if not one + two:
         return False, {}
     least = float(betaincinv(one + _HALF, two + _HALF, _SURE))
