@@ -163,8 +163,9 @@ class IdentityIndex:
 
 
 def _shares_of(part: pl.DataFrame) -> Shares:
-    known, unseen = part.drop_nulls("value"), part.filter(pl.col("value").is_null())["share"]
-    return Shares(known["value"].to_numpy(), known["share"].to_numpy(), unseen.first())
+    known = part.drop_nulls("value")
+    unseen: list[float] = part.filter(pl.col("value").is_null())["share"].to_list()
+    return Shares(known["value"].to_numpy(), known["share"].to_numpy(), next(iter(unseen), None))
 
 
 def _mapped(file: Path) -> NDArray[Any]:
