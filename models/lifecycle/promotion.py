@@ -234,11 +234,11 @@ def watch(job: ModelJob) -> Outcome | None:
 
 
 def _judged(job: ModelJob, version: str) -> Judged | None:
-    """A version on the newest window; None, said so, where nothing in it can judge this one."""
+    """A version on the newest known window; None where nothing in it can judge this one."""
     try:
         return judge(job, version)
     except NotEnough as fault:
-        telemetry.event(f"watch {job.model.name}: nothing to judge by", version=version, reason=str(fault))
+        telemetry.event(f"watch {job.model.name}: nothing to judge version {version} by", reason=str(fault))
         return None
 
 
@@ -291,16 +291,16 @@ def retrain(job: ModelJob) -> Outcome:
 def _retrain(job: ModelJob) -> Outcome:
     name = job.model.name
     champion = job.registry.champion_version(name)
-    owed = refusals.since(job, champion) if champion else ""
     try:
         require_lists(job)
     except NotEnough as fault:
-        if not owed:
-            raise
-        return Outcome(name, "failed", f"{owed}; it goes on serving, as no other can be trained: {fault}")
+        if champion and (owed := refusals.since(job, champion)):
+            return Outcome(name, "failed", f"{owed}, and no version can be trained without them: {fault}")
+        raise
     watched = watch(job) if champion else None
     if watched and watched.kind == "rolled back":
         return watched
+    owed = refusals.since(job, champion) if champion else ""
     reason = owed or (watched.reason if watched else due(job))
     if not reason:
         return Outcome(name, "kept", "nothing is due")

@@ -3,8 +3,9 @@
 Of the product: its category, log price (less the mean of its currency), margin rate (from -1 to 1), freshness (halves
 every 30 days after the launch) and popularity (log of purchases in the 28 days before). Of the moment: values of
 contexts, each of which may change how much the properties of a product count. Of the person: the share of the products
-bought before, and of those seen in the session, that are of the product's category. Nothing that was done on the day of
-the list or later reaches a feature; category, price and cost are those of the catalogue as it stands.
+bought before, and of those seen in the session, that are of the product's category. Of what people did, nothing of the
+day of the list or later reaches a feature; price, margin and category are those of the catalogue as it is, whatever
+they were on that day.
 """
 
 from __future__ import annotations
@@ -166,8 +167,9 @@ def _facts(snapshot: Snapshot) -> pl.LazyFrame:
         "launched_on",
         "currency",
         price=pl.when(price > 0).then(price.log()),
-        # A price of a cent would otherwise be the whole spread of margins, and turn what all others say around.
-        margin=pl.when(price > 0).then((1 - cost / price).clip(-1.0, 1.0)),
+        # What costs more than twice its price, or less than nothing, is mistyped: one such product would stretch the
+        # scale on which all others' margins count.
+        margin=pl.when(price > 0).then((1 - cost / price).clip(-1, 1)),
     )  # fmt: skip
     return facts.with_columns(pl.col("price") - pl.col("price").mean().over("currency")).drop("currency")
 

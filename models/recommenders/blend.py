@@ -17,6 +17,7 @@ class Judge(Protocol):
 
 STEPS = (1.0, 0.5, 0.2, 0.1, 0.05)
 LEAST_GAIN = 1e-4
+LEAST_WEIGHT = STEPS[-1] / 2  # of all methods together
 PASSES = 5  # over all methods, at each step
 
 
@@ -27,7 +28,8 @@ def best_single(found: Candidates, judge: Judge) -> str:
 
 
 def learn(found: Candidates, judge: Judge) -> dict[str, float]:
-    """Non-negative weights by method, those of value 0 left out; at least one is above 0.
+    """Non-negative weights by method, those of value 0 left out, and one at least: no method at all is judged by the
+    order in which candidates happen to stand.
 
     Starts with the best single method at 1; each step moves one weight up or down and stays where `Judge.value` grows.
     """
@@ -40,8 +42,8 @@ def learn(found: Candidates, judge: Judge) -> dict[str, float]:
             improved = False
             for column, name in enumerate(found.names):
                 for change in (step, -step):
-                    if weights[name] + change < 0 or sum(weights.values()) + change < STEPS[-1] / 2:
-                        continue  # what is left would order nothing
+                    if weights[name] + change < 0 or sum(weights.values()) + change < LEAST_WEIGHT:
+                        continue
                     tried = total + np.float32(change) * found.parts[:, column]
                     value = judge.value(tried)
                     if value > best + LEAST_GAIN:

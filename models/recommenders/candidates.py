@@ -140,26 +140,53 @@ def _mark_shared(chosen: Flags, score: Dense, allowed: Recommendable, block: Int
     chosen[:, best] |= free & (np.cumsum(free, axis=1) <= per_method)
 
 
+@dataclass(frozen=True)
+class Restraint:
+    """What one method says of an item is held against it, times `amount`, in units of the score: no further than to
+    what a user's scores are at least. Items of which the others say nothing have nothing to make room for; held back,
+    they would be listed from what the method likes least."""
+
+    method: str
+    amount: float
+
+    def against(self, score: Dense, said: Dense, least: Dense) -> Dense:
+        """Scores held back. `said`: what the method says of each, from 0 upwards; `least`: of the user's scores."""
+        return np.maximum(score - np.float32(self.amount) * said, least)
+
+
 def best_of_blend(
-    log: Log, scorers: dict[str, Scorer], weights: dict[str, float], users: Ints, mode: Mode, count: int
-) -> Candidates:
-    """The best `count` items of each user by a weighted sum of standardised scores; rows in order of item."""
+    log: Log,
+    scorers: dict[str, Scorer],
+    weights: dict[str, float],
+    users: Ints,
+    mode: Mode,
+    count: int,
+    restraint: Restraint | None = None,
+) -> tuple[Candidates, Dense]:
+    """The best `count` items of each user by a weighted sum of standardised scores, and these scores; rows in order of
+    item."""
     allowed, names = Recommendable.of(log, mode), tuple(scorers)
-    unknown, parts = np.flatnonzero(~allowed.known), []
+    unknown, parts, totals = np.flatnonzero(~allowed.known), [], [np.zeros(0, dtype=np.float32)]
     for block in blocks(users, log.shape[1] * len(names)):
         scores = [Standardized.of(scorers[name].scores(block), unknown) for name in names]
         total = np.zeros((len(block), log.shape[1]), dtype=np.float32)
         for name, score in zip(names, scores, strict=True):
             if weights.get(name):
                 total += score.centred * (np.float32(weights[name]) * score.factor[:, None])
+        if restraint is not None:
+            # Unknown items stand at the mean, so that they are the least of no row.
+            method = scores[names.index(restraint.method)]
+            said = (method.centred - method.centred.min(axis=1, keepdims=True)) * method.factor[:, None]
+            total = restraint.against(total, said, total.min(axis=1, keepdims=True))
         allowed.closed(block).lower(total)
         best = np.sort(top_k(total, count, allowed.precedence), axis=1)
         row = np.repeat(np.arange(len(block)), best.shape[1])
         item = best.ravel()
         open_ = total[row, item] > FLOOR
         row, item = row[open_], item[open_]
+        totals.append(total[row, item])
         parts.append((row, item, np.stack([score.at(row, item) for score in scores], axis=1), len(block)))
-    return _joined(users, parts, names)
+    return _joined(users, parts, names), np.concatenate(totals)
 
 
 def _joined(users: Ints, parts: list[tuple[Ints, Ints, Dense, int]], names: tuple[str, ...]) -> Candidates:

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from customer360.models.recommenders import blend, content, ease, factors, neighbours, own, popular
 from customer360.models.recommenders import ranker as trees
-from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, best_of_blend, union
+from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, Restraint, best_of_blend, union
 from customer360.models.recommenders.lists import Judge, ranked
 from customer360.models.recommenders.log import Dense, Flags, Ints, Log
 from customer360.models.recommenders.scoring import Family, Scorer
@@ -102,24 +102,23 @@ class Window:
 @dataclass(frozen=True)
 class Way:
     """How candidates become a list: by a ranker where that was better, else by a weighted sum. What sells lately is
-    held back by `restraint`, in units of the score, so that lists show more of the catalogue.
+    held back by `restraint`, in units of the score, so that lists show more of the catalogue (`candidates.Restraint`).
     """
 
     weights: dict[str, float]
     ranker: trees.Ranker | None = None
     restraint: float = 0.0
 
-    @property
-    def summed(self) -> dict[str, float]:
-        """Weights of the sum that orders where there is no ranker."""
-        if not self.restraint:
-            return self.weights
-        return self.weights | {HELD_BACK: self.weights.get(HELD_BACK, 0.0) - self.restraint}
-
-    def score(self, found: Candidates, facts: trees.Facts) -> Dense:
-        if self.ranker is None:
-            return blend.combined(found, self.summed)
-        return held_back(self.ranker.score(found, facts), found, self.restraint)
+    def best(
+        self, log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, k: int, facts: trees.Facts
+    ) -> tuple[Candidates, Dense]:
+        """Candidates of some users, the `k` best of each among them, and the score of each."""
+        if self.ranker is not None:
+            found = union(log, scorers, users, mode, max(k, PER_METHOD))
+            return found, held_back(self.ranker.score(found, facts), found, self.restraint)
+        against = Restraint(HELD_BACK, self.restraint) if self.restraint else None
+        used = [*self.weights, *([HELD_BACK] if against and HELD_BACK not in self.weights else [])]
+        return best_of_blend(log, {name: scorers[name] for name in used}, self.weights, users, mode, k, against)
 
 
 @dataclass(frozen=True)
@@ -139,13 +138,7 @@ class Hybrid:
         """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
         parts, before, facts = [], popular.precedence(self.log), trees.Facts(self.log)
         for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
-            if self.way.ranker:
-                found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
-            else:
-                weights = self.way.summed
-                used = {name: self.scorers[name] for name in weights}
-                found = best_of_blend(self.log, used, weights, block, self.mode, k)
-            score = self.way.score(found, facts)
+            found, score = self.way.best(self.log, self.scorers, block, self.mode, k, facts)
             rows, rank = ranked(found, score, k, before)
             parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
@@ -327,34 +320,23 @@ def choose(
 
 def _learned(windows: list[Window], fitted: trees.Ranker | None, judged: list[tuple[Window, Dense]], tell: Tell) -> Way:
     """The way of a kind from all windows, what sells lately held back as far as that kind could afford it."""
-    weights = blended(windows)
+    share, weights = restraint(judged, tell), blended(windows)
     scores = [
         blend.combined(window.found, weights) if fitted is None else fitted.order(window.inputs) for window in windows
     ]
-    spread = float(np.concatenate(scores).std())
-    most = np.inf if fitted is not None else _sales_weigh(weights) / max(spread, 1e-9)
-    return Way(weights, fitted, round(restraint(judged, tell, most) * spread, 6))
+    return Way(weights, fitted, round(share * float(np.concatenate(scores).std()), 6))
 
 
-def _sales_weigh(weights: dict[str, float]) -> float:
-    """How much of a sum can be taken from what sells lately and leave sales a reason for a product: else whoever no
-    other method knows, and nobody judges, would get what sells least. Other windows say half as much of the newest.
-    """
-    other = sum(weight for name, weight in weights.items() if name.startswith(POPULARITY) and name != HELD_BACK)
-    return weights.get(HELD_BACK, 0.0) + other / 2
-
-
-def restraint(judged: list[tuple[Window, Dense]], tell: Tell, most: float = np.inf) -> float:
+def restraint(judged: list[tuple[Window, Dense]], tell: Tell) -> float:
     """How far what sells lately can be held back, in standard deviations of the scores: the most of `RESTRAINTS` that
-    costs no more than `RECALL_GIVEN` of Recall@20 and nothing of the sum with NDCG@10 beyond it, and is no more than
-    `most`. Lists of most users hold the same few best sellers, which they would meet anyhow. Nothing where no method
-    tells what sells lately.
+    costs no more than `RECALL_GIVEN` of Recall@20 and nothing of the sum with NDCG@10 beyond it. Lists of most users
+    hold the same few best sellers, which they would meet anyhow. Nothing where no method tells what sells lately.
     """
     if any(HELD_BACK not in window.found.names for window, _ in judged):
         return 0.0
     plain = shown = _figures(judged, 0.0)
     given, kept = RECALL_GIVEN * plain[0], 0.0
-    for share in (share for share in RESTRAINTS if share <= most):
+    for share in RESTRAINTS:
         tried = _figures(judged, share)
         if tried[0] < plain[0] - given or sum(tried) < sum(plain) - given:
             break
@@ -373,10 +355,15 @@ def _figures(judged: list[tuple[Window, Dense]], share: float) -> tuple[float, f
 
 
 def held_back(score: Dense, found: Candidates, amount: float) -> Dense:
-    """Scores less what their items sell lately, times an amount."""
-    if not amount:
+    """Scores with what their items sell lately held against them, among the candidates of each user."""
+    if not amount or not len(score):
         return score
-    return score - np.float32(amount) * found.parts[:, found.names.index(HELD_BACK)]
+    said = found.parts[:, found.names.index(HELD_BACK)]
+    starts = np.flatnonzero(np.diff(found.user, prepend=-1))
+    said_least, least = (
+        np.repeat(np.minimum.reduceat(of, starts), np.diff([*starts, len(of)])) for of in (said, score)
+    )
+    return Restraint(HELD_BACK, amount).against(score, said - said_least, least)
 
 
 def blended(windows: list[Window]) -> dict[str, float]:

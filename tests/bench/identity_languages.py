@@ -2,8 +2,8 @@
 whom some have further records; names, streets and towns are those of Faker's locales, or of Mimesis, which has no
 Vietnamese, Hindi and Thai, and draws all names alike often.
 
-`python tests/bench/identity_languages.py [--people 1200] [--seed 7] [--only ja_JP] [--mimesis]`; it needs
-`pip install faker mimesis`.
+`python tests/bench/identity_languages.py [--people 1200] [--seed 7] [--only ja_JP] [--mimesis] [--generation .5]`; it
+needs `pip install faker mimesis`.
 """
 
 import argparse
@@ -60,15 +60,16 @@ def _provider(locale: str, seed: int, mimesis: bool) -> Any:
     return faker
 
 
-def population(locale: str, people: int, seed: int, mimesis: bool = False) -> pl.DataFrame:
-    """Records of about so many people: unique_id, entity_id, and the columns of `MAPPING`, all text."""
+def population(locale: str, people: int, seed: int, mimesis: bool = False, generation: float = 0.0) -> pl.DataFrame:
+    """Records of about so many people: unique_id, entity_id, and the columns of `MAPPING`, all text. `generation`: the
+    share of homes of which all given names of two signs and more begin with one sign."""
     faker, random = _provider(locale, seed, mimesis), Random(f"{locale} {seed}")
     letters = sorted({letter for _ in range(200) for letter in faker.first_name() if letter.isalpha()})
     made: list[dict[str, str]] = []
     home = 0
     while len(made) < people:
         home += 1
-        made += _household(faker, random, home, len(made))
+        made += _household(faker, random, home, len(made), generation > 0 and random.random() < generation)
     rows = [
         _record(random, person, letters) | {"entity_id": str(at), "unique_id": f"{at}#{again}"}
         for at, person in enumerate(made)
@@ -77,7 +78,7 @@ def population(locale: str, people: int, seed: int, mimesis: bool = False) -> pl
     return pl.DataFrame(rows).with_columns(pl.when(pl.all() != "").then(pl.all()))
 
 
-def _household(faker: Any, random: Random, home: int, first: int) -> list[dict[str, str]]:
+def _household(faker: Any, random: Random, home: int, first: int, generation: bool) -> list[dict[str, str]]:
     """One to four people of one surname at one address, no two of one name."""
     shared = {
         "last_name": faker.last_name(), "street": f"{home} {faker.street_name()}", "city": faker.city(),
@@ -86,7 +87,9 @@ def _household(faker: Any, random: Random, home: int, first: int) -> list[dict[s
     names: dict[str, str] = {}
     for _ in range(random.choice((1, 1, 2, 2, 3, 4))):
         gender = random.choice("MF")
-        names.setdefault(faker.first_name_male() if gender == "M" else faker.first_name_female(), gender)
+        name = faker.first_name_male() if gender == "M" else faker.first_name_female()
+        model = next(iter(names), name)
+        names.setdefault(model[0] + name[1:] if generation and min(len(model), len(name)) > 1 else name, gender)
     eldest, members = random.randint(1940, 1985), []
     for place, (name, gender) in enumerate(names.items()):
         year = min(eldest + (random.randint(0, 6) if place < 2 else random.randint(28, 36)), 2010)
@@ -135,6 +138,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", action="append", help="a locale of Faker; default: fifteen of them")
     parser.add_argument("--mimesis", action="store_true", help="names of Mimesis instead of Faker's")
+    parser.add_argument("--generation", type=float, default=0.0, help="share of homes of one first sign")
     options = parser.parse_args()
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text("utf-8")))
@@ -143,7 +147,7 @@ def main() -> None:
     print("| locale | records | P | R | F1 |\n|---|---|---|---|---|")
     absent = ABSENT if options.mimesis else ()
     for locale in options.only or [one for one in LOCALES if one not in absent]:
-        rows = population(locale, options.people, options.seed, options.mimesis)
+        rows = population(locale, options.people, options.seed, options.mimesis, options.generation)
         made = resolve(standardize(people_records({"people": rows.drop("entity_id")}, MAPPING), own), own)
         truth = rows.select("entity_id", record_id="unique_id")
         found = pairwise(made.assignments.join(truth, on="record_id"))

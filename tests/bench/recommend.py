@@ -67,7 +67,7 @@ def table(log: Log, user: Ints, item: Ints, rank: Ints) -> pl.DataFrame:
 
 
 def single(fitted: choice.Hybrid, name: str, users: Ints) -> pl.DataFrame:
-    found = best_of_blend(fitted.log, {name: fitted.scorers[name]}, {name: 1.0}, users, fitted.mode, 20)
+    found, _ = best_of_blend(fitted.log, {name: fitted.scorers[name]}, {name: 1.0}, users, fitted.mode, 20)
     rows, rank = ranked(found, found.parts[:, 0], 20)
     return table(fitted.log, users[found.user[rows]], found.item[rows], rank)
 

@@ -22,7 +22,7 @@ from customer360.models.identity.spill import kept
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
 from customer360.models.identity.verdicts.threshold import with_threshold
-from customer360.models.identity.weighing.comparisons import JOINT, NAMES, joint_share
+from customer360.models.identity.weighing.comparisons import JOINT, NAMES, borne, joint_share
 from customer360.models.identity.weighing.frequencies import term_frequencies
 from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, train
 from customer360.platform.lake import Lake
@@ -39,8 +39,9 @@ _NO_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True)
 class Pins:
-    """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
-    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the
+    """`frequencies`: (column, value, share) of the columns that the model adjusts by; without a value, the share of one
+    that none of the records had. `hubs`: (column, value), mail domains of many people and numbers past their limit
+    among them. Both with hashed values. `caps`: block key to the
     most records that may share a value. `records`: of how many this was made. `basis`: names the rules and code that it
     was made by."""
 
@@ -112,12 +113,16 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
     adjusted = adjusted_columns(pins.model)
     parts = {part for name in adjusted & JOINT.keys() for part in JOINT[name][0]}
     for column in sorted((adjusted - JOINT.keys()) | parts | set(NAMES)):
-        shares = pins.frequencies.filter(pl.col("column") == column).select(
-            pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
-        )
+        found = pins.frequencies.filter(pl.col("column") == column)
+        unseen = found.filter(pl.col("value").is_null())["share"]
+        shares = found.select(pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}"))
         # Joined beside the frame: with it, all its columns would be copied.
         known = frame.select(value__=hashed(column)).join(shares, on="value__", how="left", maintain_order="left")
-        frame = frame.with_columns(kept(known.select(f"tf_{column}")).to_series())
+        made = [pl.col(f"tf_{column}")]
+        if column in NAMES:
+            one_more = pl.when(pl.col("value__").is_not_null()).then(pl.lit(unseen.first(), pl.Float64))
+            made.append(pl.coalesce(f"tf_{column}", one_more).alias(borne(column)))
+        frame = frame.with_columns(kept(known.select(made)).get_columns())
     return frame.with_columns(joint_share(name) for name in sorted(adjusted & JOINT.keys()))
 
 
@@ -208,9 +213,14 @@ def _domain() -> pl.Expr:
 
 
 def _shares(counts: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Of the values of a column (`model.term_frequencies`) their share among the records that have one."""
+    """Of the values of a column (`model.term_frequencies`) their share among the records that have one, and that of a
+    value which none of them has: what one more record makes of it."""
     value, share = pl.col("value").reinterpret(signed=True), pl.col("count") / pl.col("count").sum()
-    return counts.select(column=pl.lit(column), value=value, share=share).sort("value")
+    unseen = pl.DataFrame(
+        {"value": [None], "share": [1 / (counts["count"].sum() + 1)]}, schema_overrides={"value": pl.Int64}
+    )
+    shares = pl.concat([counts.select(value=value, share=share).sort("value"), unseen])
+    return shares.select(pl.lit(column).alias("column"), "value", "share")
 
 
 def _no_shares() -> pl.DataFrame:

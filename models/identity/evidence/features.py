@@ -12,7 +12,7 @@ import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
 from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, SIGNS, signed, spelled, spellings, toned
+from customer360.models.identity.evidence.scripts import HAN, NOT_ASCII, SIGNS, signed, spelled, spellings, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -169,7 +169,10 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         _parts(),
         _tones(),
         *(_signs(name) for name in ("given", "family")),
-        each(given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own")),
+        each(
+            given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own"),
+            is_han=pl.col("given_own").str.contains(HAN),
+        ),
         each(
             email_user=_telling_user(),
             email_digits=digits,

@@ -25,6 +25,8 @@ _SILENT = f"[\u0300-\u036f{_POINTS}\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]"
 NOT_ASCII = "[^ -~]"
 # Syllables and characters, of which a name has few.
 SIGNS = "[\u3041-\u309f\u3400-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff]"
+# Characters whose letters say how they may be read, and not what they are made of.
+HAN = "[\u3400-\u9fff\U00020000-\U0003ffff]"
 # Spelled as what they stand for in names, and not as a catch in the throat, which leaves no letter.
 _VOWELS = str.maketrans({"ا": "a", "ع": "a", "א": "a", "ע": "a"})
 _SYLLABLES = re.compile("([\u3400-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff]) ?")

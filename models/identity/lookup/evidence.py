@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -18,10 +19,32 @@ from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, St
 from customer360.models.identity.lookup.from_polars import Program
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX, OWN_PREFIX, number_texts
-from customer360.models.identity.weighing.comparisons import JOINT, NAMES
+from customer360.models.identity.weighing.comparisons import JOINT, NAMES, borne
 from customer360.platform.errors import ModelError
 
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of one column the hashes of its values in order, the share of each, and that of a value that is not there."""
+
+    values: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    unseen: float | None
+
+    def of(self, value: int | None) -> float | None:
+        """Null where nobody has the value."""
+        if value is None:
+            return None
+        place = int(np.searchsorted(self.values, value))
+        is_there = place < len(self.values) and self.values[place] == value
+        return float(self.shares[place]) if is_there else None
+
+    def borne(self, value: int | None) -> float | None:
+        """As `comparisons.borne` says."""
+        found = self.of(value)
+        return self.unseen if found is None and value is not None else found
 
 
 class RecordError(ModelError):
@@ -64,7 +87,7 @@ def _parser(step: Parsed) -> Callable[[Values], Values]:
 class SingleEvidence:
     """Evidence of one record, as `pins.evidence` gives it for many.
 
-    `hubs`: hashes by column, mail domains as `domain`; `shares`: by column the hashes in order and the share of each;
+    `hubs`: hashes by column, mail domains as `domain`; `shares`: by column;
     `identifiers`: columns with a person's own number that the other records have; `numbers`: those with a verified one.
     """
 
@@ -74,7 +97,7 @@ class SingleEvidence:
         identifiers: Iterable[str],
         numbers: Iterable[str],
         hubs: Mapping[str, frozenset[int]],
-        shares: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+        shares: Mapping[str, Shares],
     ) -> None:
         self._names = tuple(dict.fromkeys((*RAW_COLUMNS, *identifiers, *numbers)))
         self._hubs, self._shares = hubs, shares
@@ -113,9 +136,11 @@ class SingleEvidence:
         for column in self._own:
             name = NUMBER_PREFIX + column
             row[OWN_PREFIX + column] = None if row[name] in self._hubs.get(name, ()) else row[name]
-        row |= {f"tf_{name}": None for name in NAMES}
-        for name, (values, shares) in self._shares.items():
-            row[f"tf_{name}"] = _share(values, shares, found[name])
+        row |= {column: None for name in NAMES for column in (f"tf_{name}", borne(name))}
+        for name, shares in self._shares.items():
+            row[f"tf_{name}"] = shares.of(found[name])
+            if name in NAMES:
+                row[borne(name)] = shares.borne(found[name])
         return row | {f"tf_{name}": _joint(row, *parts) for name, parts in JOINT.items()}
 
     def _close_hubs(self, standard: Values) -> None:
@@ -141,13 +166,6 @@ def hashes(values: list[str | None]) -> list[int | None]:
 def _key(codes: list[int | None]) -> int | None:
     known = [code for code in codes if code is not None]
     return features.wrapped(features.joined(known)) if len(known) == len(codes) else None
-
-
-def _share(values: NDArray[np.int64], shares: NDArray[np.float64], wanted: int | None) -> float | None:
-    if wanted is None:
-        return None
-    place = int(np.searchsorted(values, wanted))
-    return float(shares[place]) if place < len(values) and values[place] == wanted else None
 
 
 def _joint(row: Values, columns: Iterable[str], part: float) -> float | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from customer360.models.identity.batch import pins as pinning
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.evidence.features import IDENTIFIER_PREFIX, KEY_PREFIX
-from customer360.models.identity.lookup.evidence import SingleEvidence
+from customer360.models.identity.lookup.evidence import Shares, SingleEvidence
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.models.identity.weighing.model import IdentityModel
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from customer360.models.identity.lookup.scorer import Scorer
 
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
-FORMAT = 5  # of the files; another one is written again
+FORMAT = 6  # of the files; another one is written again
 FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
 
 
@@ -141,10 +141,10 @@ class IdentityIndex:
         return SingleEvidence(self.rules, self.identifiers, self.numbers, closed, self._shares)
 
     @cached_property
-    def _shares(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    def _shares(self) -> dict[str, Shares]:
         found = pl.read_ipc(self.folder / FREQUENCIES).sort("column", "value")
         parts = found.partition_by("column", as_dict=True, include_key=False)
-        return {str(column): (f["value"].to_numpy(), f["share"].to_numpy()) for (column,), f in parts.items()}
+        return {str(column): _shares_of(part) for (column,), part in parts.items()}
 
     def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows of the records that share a block key or a verified number with this one; a value that too many records
@@ -160,6 +160,12 @@ class IdentityIndex:
         if not found:
             return []
         return pl.DataFrame(pl.from_arrow(self.records.take(pa.array(sorted(found))))).rows(named=True)
+
+
+def _shares_of(part: pl.DataFrame) -> Shares:
+    known = part.drop_nulls("value")
+    unseen: list[float] = part.filter(pl.col("value").is_null())["share"].to_list()
+    return Shares(known["value"].to_numpy(), known["share"].to_numpy(), next(iter(unseen), None))
 
 
 def _mapped(file: Path) -> NDArray[Any]:

@@ -12,7 +12,14 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
-from customer360.models.identity.weighing.comparisons import alike, just_below, misspelled, within
+from customer360.models.identity.weighing.comparisons import (
+    alike,
+    borne,
+    just_below,
+    misspelled,
+    one_of_two_signs,
+    within,
+)
 from customer360.models.identity.weighing.engine import engine, register
 from customer360.models.identity.weighing.households import (
     COLLEAGUES,
@@ -24,12 +31,13 @@ from customer360.models.identity.weighing.households import (
     TWINS_AT_HOME,
     UNNAMED,
 )
+from customer360.models.identity.weighing.signs import SIGN
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _AT_ONCE = 500_000  # pairs whose two records are fetched
 _COLUMNS = (
     "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
-    "gender", "suffix", "given_signs",
+    "gender", "suffix", "given_signs", "is_han",
 )  # fmt: skip
 
 
@@ -58,7 +66,8 @@ def cannot_link(
 
 
 def _cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
-    share = "tf_given" if "tf_given" in features.frame.columns else pl.lit(None, pl.Float64).alias("tf_given")
+    known = borne("given")
+    share = known if known in features.frame.columns else pl.lit(None, pl.Float64).alias(known)
     people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers, share)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.
@@ -95,11 +104,17 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
         or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
             else l.listed_as is not null and r.listed_as is not null end)"""
+    mistyped = misspelled("given", "{1}.{0}")
+    # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. Signs
+    # that are made of letters may be mistyped by one, as 준 and 중 are.
+    apart_by_sign = f"""(coalesce(length(l.given_signs) = 1 and length(r.given_signs) = 1, false)
+        or {one_of_two_signs("{1}.{0}")} and not {mistyped if SIGN in idle else "false"}
+            and not coalesce({within("l.given", "r.given", 1)} and not (l.is_han and r.is_han), false))"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
-        when {related} or {among} or {swapped} then true when {two_names} then false
+        when {related} or {among} or {swapped} then true when {two_names} or {apart_by_sign} then false
         else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}
-            or {misspelled("given", "{1}.{0}")}) end"""
+            or {mistyped}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
     one_family = f"""case when {same_family} then true
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
@@ -116,7 +131,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and (other_dob or not (same_email and same_phone))",
     }
-    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
+    held = {reason: sql for reason, sql in conditions.items() if reason not in idle}
+    # Where nobody shares a home a missing name hides nobody, unless what else is known is two people's, too.
+    if UNNAMED in idle and HOUSEHOLD not in idle:
+        genders = "false" if GENDERS in idle else "two_genders"
+        held[UNNAMED] = f"{conditions[UNNAMED]} and ({genders} or other_email and other_phone)"
+    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in held.items())
     return f"""
         with facts as (
             select place, rid_l, rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
@@ -126,6 +146,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                     as other_name,
                 coalesce(l.given <> r.given and {two_names}, false) as two_names,
                 coalesce(l.gender <> r.gender and l.given <> r.given and not {swapped}, false) as other_gender,
+                coalesce(l.gender <> r.gender, false) as two_genders,
                 coalesce(not ({one_family}), false) as other_family,
                 coalesce(l.is_desk, false) or coalesce(r.is_desk, false) as at_desk,
                 coalesce({same_family}, false) as same_family,

@@ -43,6 +43,14 @@ JOINT: dict[str, tuple[tuple[str, ...], float]] = {"names": (("given", "family")
 # Columns whose shares say what is a misspelling.
 NAMES = ("given", "family")
 
+
+def borne(name: str) -> str:
+    """The column that holds how large a part of the records bears a name: `tf_*`, and for a name that none of them had
+    when shares were measured what one more record makes of it. `tf_*` is null there: agreement on such a name counts as
+    on any, since of names that come later it is not known how common they are."""
+    return f"tf_borne_{name}"
+
+
 # A given name that stands in another place (exchanged with the surname, or the only name that is known), or as one of
 # several: Carlos is Juan Carlos. Names of one word need no splitting, which is dear.
 _ELSEWHERE = """(list_contains(parts_r, given_l) or list_contains(parts_l, given_r)
@@ -101,15 +109,24 @@ _OFTEN = 8
 
 def misspelled(name: str, side: str = "{}_{}") -> str:
     """SQL: one typing error apart, and one of the two is a name that next to nobody bears beside the other. What an
-    error makes of a name is mostly no name, while two names of one home a letter apart are both borne by others.
+    error makes of a name is mostly no name, while two names of one home a letter apart are both borne by others. Names
+    of one sign have nothing in common but their place.
     `side`: how a column of the left and the right record is called."""
     left, right = (side.format(name, of) for of in "lr")
-    one, other = (f"coalesce({side.format(f'tf_{name}', of)}, 0)" for of in "lr")
+    one, other = (side.format(borne(name), of) for of in "lr")
     signs = side.format(f"{name}_signs", "l"), side.format(f"{name}_signs", "r")
-    return f"""({_OFTEN} * least({one}, {other}) < greatest({one}, {other})
-        and (least(length({left}), length({right})) > 1 and abs(length({left}) - length({right})) <= 1
-                and {within(left, right, 1)}
-            or coalesce({within(signs[0], signs[1], 1)}, false)))"""
+    return f"""(coalesce({_OFTEN} * least({one}, {other}) < greatest({one}, {other}), false)
+        and case when least(length({signs[0]}), length({signs[1]})) < 2 and {signs[0]} is not null
+                and {signs[1]} is not null then false
+            else least(length({left}), length({right})) > 1 and abs(length({left}) - length({right})) <= 1
+                    and {within(left, right, 1)}
+                or coalesce({within(signs[0], signs[1], 1)}, false) end)"""
+
+
+def one_of_two_signs(side: str = "{}_{}") -> str:
+    """SQL: given names of two signs each, of which one differs."""
+    left, right = (side.format("given_signs", of) for of in "lr")
+    return f"""coalesce(length({left}) = 2 and length({right}) = 2 and levenshtein({left}, {right}) = 1, false)"""
 
 
 GIVEN = Comparison(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from customer360.models.identity.weighing.model import IdentityModel
+from customer360.models.identity.weighing.signs import MEASURED
 from customer360.platform import telemetry
 
 # Diagnostics of `households.idle_vetoes`, and what each is the share of.
@@ -13,6 +14,7 @@ _MEASURED = {
     "two people at one home": "pairs of one surname and one place that have two given names",
     "birth dates disagree": "pairs of one name and one contact whose birth dates disagree",
     "given names mistyped": "pairs of one surname and one birth date whose given name is written in two ways",
+    MEASURED: "pairs of one home, whose given names differ in one of two signs, that have one birth date",
     "genders disagree": "pairs of one name and one contact whose genders disagree",
 }
 
@@ -26,7 +28,7 @@ def doubts(diagnostics: dict[str, Any], idle_vetoes: Sequence[str]) -> list[str]
         "differ in most else, or the other pairs leave no room for so many)"
         for name in diagnostics.get("not believed", ())
     ]
-    lines += [f"rule left out, as it would part one person more often than two: {reason}" for reason in idle_vetoes]
+    lines += [f"rule left out, as it does not fit these records: {reason}" for reason in idle_vetoes]
     if idle_vetoes:
         shares = diagnostics.get("vetoes", {})
         lines += [f"  measured: {shares[name]:.1%} of {what}" for name, what in _MEASURED.items() if name in shares]

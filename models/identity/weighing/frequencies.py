@@ -10,7 +10,7 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.spill import kept
 from customer360.models.identity.threads import at_once
-from customer360.models.identity.weighing.comparisons import NAMES, STANDARD, Comparison, identifier
+from customer360.models.identity.weighing.comparisons import NAMES, STANDARD, Comparison, borne, identifier
 
 
 def comparisons_of(features: Features) -> list[Comparison]:
@@ -34,12 +34,13 @@ def _counted(column: pl.Series) -> pl.DataFrame:
 
 
 def with_shares(features: Features, counts: dict[str, pl.DataFrame]) -> Features:
-    """The features with the shares of names as `tf_*`, which say what is a misspelling of what."""
+    """The features with the shares of names, which say what is a misspelling of what. `counts`: of these records."""
     columns = []
     for name in NAMES:
         found = counts.get(name, pl.DataFrame(schema={"value": pl.UInt64, "count": pl.Int64}))
         shares = found.select("value", share=pl.col("count") / pl.col("count").sum())
         hashed = features.frame.select(value=pl.when(pl.col(name).is_not_null()).then(pl.col(name).hash(seed=0)))
         joined = hashed.join(shares, on="value", how="left", maintain_order="left")
-        columns.append(kept(joined.select(pl.col("share").alias(f"tf_{name}"))).to_series())
+        share = pl.col("share")
+        columns += kept(joined.select(share.alias(f"tf_{name}"), share.alias(borne(name)))).get_columns()
     return replace(features, frame=features.frame.with_columns(columns))

@@ -47,6 +47,7 @@ from customer360.models.identity.weighing.relatives import (
     most_apart,
     relatives,
 )
+from customer360.models.identity.weighing.signs import SIGN, sign_mistyped
 from customer360.models.identity.weighing.witnesses import Seen, from_persons, recaptured, witnesses
 from customer360.platform.errors import ModelError
 
@@ -143,6 +144,8 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     found = [(session, patterns) for session, patterns, _ in shown]
     compared = comparisons_of(features)
     unfit, measured = idle_vetoes(compared, found, settings, rules.decision.accepts_from, _named(features, rules))
+    is_mistyped, by_sign = sign_mistyped(features, rules)
+    unfit, measured = (*unfit, SIGN) if is_mistyped else unfit, measured | by_sign
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
     home = _home(features, shown, settings)
     return IdentityModel(

@@ -4,18 +4,16 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from customer360.models import base
-from customer360.models.base import Evaluation, NotEnough
 from customer360.models.lifecycle import job, promotion, train
 from customer360.models.lifecycle.evaluation import Comparison
 from customer360.models.lifecycle.fit import Fit
-from customer360.models.lifecycle.plan import Limits, Plan
+from customer360.models.lifecycle.plan import Limits, Plan, plan_of
 from customer360.models.lifecycle.tracking import Logged
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
@@ -264,44 +262,41 @@ def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(champions: j
     assert champions.champion() == "1" and promotion.watch(champions) is None
 
 
+def stubbed(**registry) -> SimpleNamespace:
+    """A job whose champion is version 2, of before its window."""
+    known = {"as_of": lambda name, version: date(2026, 1, 1), "champion_version": lambda name: "2"} | registry
+    plan = plan_of(TOY).model_copy(update={"guardrails": {"quality": Limits(min=0.1)}})
+    return SimpleNamespace(
+        model=TOY, champion=lambda: "2", last_window=date(2026, 4, 1), plan=plan, registry=SimpleNamespace(**known)
+    )
+
+
+@pytest.mark.parametrize("previous", [None, "1"])
+def test_a_broken_champion_is_said_whatever_can_be_said_of_its_predecessor(monkeypatch, previous: str | None) -> None:
+    def judge(of: object, version: str) -> promotion.Judged:
+        if version == "1":
+            raise base.NotEnough("no list of its horizon")
+        return promotion.Judged(version, date(2026, 4, 1), False, base.Evaluation({"quality": 0.02}, {}))
+
+    monkeypatch.setattr(promotion, "judge", judge)
+    found = promotion.watch(stubbed(previous_champion=lambda name: previous))
+    assert found is not None and found.kind == "broken" and "quality is 0.02" in found.reason
+
+
+@pytest.mark.parametrize(("owed", "kind"), [("40 of the people refuse", "failed"), ("", "kept")])
+def test_refusals_that_no_training_can_heed_are_said(monkeypatch, owed: str, kind: str) -> None:
+    def none(of: object) -> None:
+        raise base.NotEnough("29 days are needed: there are 12")
+
+    monkeypatch.setattr(promotion, "require_lists", none)
+    monkeypatch.setattr(promotion.refusals, "since", lambda of, version: owed)
+    outcome = promotion.retrain(stubbed())
+    assert outcome.kind == kind and owed in outcome.reason and "there are 12" in outcome.reason
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_window_that_the_champion_knew_takes_nothing_back(champions: job.ModelJob, tmp_path: Path) -> None:
     log(champions, tmp_path, 0.3)
     champions.registry.promote("toy", log(champions, tmp_path, 0.02, as_of=CUT).version)
     assert promotion.watch(champions) is None and champions.champion() == "2"
-
-
-def stub(**of: object) -> Any:
-    """A job of the plan of the ranker, with a registry that says what is given."""
-    registry = SimpleNamespace(
-        as_of=lambda name, version: date(2026, 1, 1), previous_champion=lambda name: "1",
-        champion_version=lambda name: "2",
-    )  # fmt: skip
-    plan = Plan(guardrails={"ndcg_gain_low": Limits(min=0.0)})
-    fixed = {"model": SimpleNamespace(name="toy"), "champion": lambda: "2", "last_window": date(2026, 4, 1)}
-    return SimpleNamespace(**fixed, registry=registry, plan=plan, **of)
-
-
-def test_a_broken_champion_is_told_though_its_predecessor_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    def judged(of: Any, version: str, at: date | None = None) -> promotion.Judged:
-        if version == "1":
-            raise NotEnough("no list of its horizon")
-        rows = pl.DataFrame({"person_id": ["p"], "truth": [1.0], "score": [0.0]})
-        return promotion.Judged(version, date(2026, 4, 1), False, Evaluation({"ndcg_gain_low": -0.3}, {}, rows))
-
-    monkeypatch.setattr(promotion, "judge", judged)
-    outcome = promotion.watch(stub())
-    assert outcome is not None and outcome.kind == "broken" and "ndcg_gain_low" in outcome.reason
-
-
-def test_refusals_that_are_owed_are_told_where_nothing_can_be_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_short(of: Any) -> None:
-        raise NotEnough("12 days of lists, 29 are needed")
-
-    monkeypatch.setattr(promotion, "require_lists", too_short)
-    monkeypatch.setattr(promotion.refusals, "since", lambda of, version: "40 of the people refuse training")
-    outcome = promotion.retrain(stub())
-    assert outcome.kind == "failed" and "40 of the people" in outcome.reason and "29 are needed" in outcome.reason
-    monkeypatch.setattr(promotion.refusals, "since", lambda of, version: "")
-    assert promotion.retrain(stub()).kind == "kept"

@@ -157,6 +157,17 @@ def test_popularity_is_of_the_four_weeks_before() -> None:
     assert known["fresh"].to_list() == [0.5, 1.0]
 
 
+def test_one_senseless_cost_says_little_of_a_margin() -> None:
+    """It is one more product of no or full margin, and leaves the scale of the others as it is."""
+    products = pl.LazyFrame({
+        "product_id": ["P", "Q", "R", "S"], "category": ["A"] * 4, "currency": ["EUR"] * 4,
+        "price": [10.0, 0.01, 10.0, 8.0], "cost": [4.0, 500.0, -90.0, 12.0], "launched_on": [date(2026, 3, 1)] * 4,
+    })  # fmt: skip
+    none = pl.LazyFrame(schema={"person_id": pl.String, "product_id": pl.String, "on": pl.Date, "kind": pl.String})
+    known = products_at(Snapshot({"gold.interactions": none, "silver.products": products}, date(2026, 4, 1)))
+    assert known["margin"].to_list() == pytest.approx([0.6, -1.0, 1.0, -0.5])
+
+
 def test_ndcg_weighs_clicks_by_how_seldom_a_place_is_looked_at(snapshot: Snapshot) -> None:
     """A list of two by hand: the second was taken, at a place that half as many look at."""
     at = datetime(2026, 4, 1, 10, tzinfo=UTC)
@@ -257,13 +268,3 @@ def test_prices_of_two_currencies_are_beside_each_other() -> None:
     known = products_at(Snapshot({"silver.products": products, "gold.interactions": bought}, date(2026, 1, 1)))
     low, high, lower, higher = known["price"].to_list()
     assert (lower, higher) == pytest.approx((low, high)) and low < 0 < high
-
-
-def test_a_senseless_cost_is_no_margin_of_its_own() -> None:
-    """One product of a cent that cost hundreds would stretch the spread by which all margins are measured."""
-    products = pl.LazyFrame({"product_id": ["A", "B", "C"], "category": "K", "price": [10.0, 0.01, 0.01],
-                             "currency": "EUR", "cost": [4.0, 500.0, -500.0], "launched_on": None},
-                            schema_overrides={"launched_on": pl.Date})  # fmt: skip
-    bought = pl.LazyFrame(schema={"person_id": pl.String, "product_id": pl.String, "on": pl.Date, "kind": pl.String})
-    known = products_at(Snapshot({"silver.products": products, "gold.interactions": bought}, date(2026, 1, 1)))
-    assert known["margin"].to_list() == pytest.approx([0.6, -1.0, 1.0])

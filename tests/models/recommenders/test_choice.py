@@ -12,7 +12,7 @@ from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.choice import Way, Window
 from customer360.models.recommenders.lists import Judge, ranked
 from customer360.models.recommenders.log import Log
-from customer360.models.recommenders.scoring import Family, Scorer
+from customer360.models.recommenders.scoring import Family, Scorer, Vectors
 
 USERS, ITEMS = 30, 40
 
@@ -76,13 +76,31 @@ def test_families_without_popularity_are_a_choice_too() -> None:
     assert few.name in few.scorers and len(few.lists(np.arange(1), 3)[0])
 
 
-def test_a_sum_is_held_back_by_a_lower_weight() -> None:
-    judged, _ = window(np.ones((USERS, ITEMS), dtype=bool))
-    way = Way({"taste": 1.0, choice.HELD_BACK: 0.5}, restraint=0.2)
-    assert way.summed == {"taste": 1.0, choice.HELD_BACK: pytest.approx(0.3)}
-    expected = choice.blend.combined(judged.found, {"taste": 1.0, choice.HELD_BACK: 0.3})
-    assert way.score(judged.found, choice.trees.Facts(judged.log)) == pytest.approx(expected, abs=1e-6)
-    assert replace(way, restraint=0.0).summed == way.weights
+def listed(restraint: float, weights: dict[str, float]) -> dict[str, list[str]]:
+    """The five best by user: i0 sells best of eight items, i7 least. Of u0 taste says something of each item but i7, of
+    u1 of the last two, of u2 nothing."""
+    days = [(f"u{user}", f"i{item}", 9.0) for item in range(8) for user in range(8 - item)]
+    frame = pl.DataFrame(days, schema=["user", "item", "day"], orient="row").with_columns(kept=pl.lit(True))
+    log = Log.of(frame, 10.0)
+    taste = np.zeros((8, 8), dtype=np.float32)
+    taste[0], taste[1, 6:] = [8, 6, 5, 4, 7.6, 3, 2, 0], [1.0, 0.8]
+    scorers: dict[str, Scorer] = {"taste": Vectors(np.eye(8, dtype=np.float32), taste.T)} | popular.FAMILY.fit(log)
+    made = choice.Hybrid(log, "all", scorers, Way(weights, restraint=restraint), "blend", {})
+    user, item, _, _ = made.lists(np.arange(3), 5)
+    return {f"u{n}": log.items.gather(item[user == n]).to_list() for n in range(3)}
+
+
+def test_best_sellers_are_held_back_among_what_is_said_something_of() -> None:
+    plain, held = listed(0.0, {"taste": 1.0}), listed(0.3, {"taste": 1.0})
+    assert plain["u0"] == ["i0", "i4", "i1", "i2", "i3"]
+    assert held["u0"] == ["i4", "i0", "i1", "i2", "i3"]
+
+
+@pytest.mark.parametrize("weights", [{"taste": 1.0}, {"taste": 1.0, choice.HELD_BACK: 0.1}])
+def test_whom_nothing_is_known_of_gets_what_sells_whatever_is_held_back(weights: dict[str, float]) -> None:
+    """So does a list end that only a few items have a say in."""
+    assert listed(0.3, weights)["u2"] == ["i0", "i1", "i2", "i3", "i4"]
+    assert listed(0.3, weights)["u1"] == ["i6", "i7", "i0", "i1", "i2"]
 
 
 def test_inputs_of_some_users_are_those_of_all() -> None:
@@ -140,16 +158,6 @@ def test_whoever_no_method_knows_gets_what_sells() -> None:
     assert np.median(log.sales()[listed]) > np.median(log.sales()) and fitted.name == "blend"
 
 
-def test_a_sum_keeps_sales_as_a_reason() -> None:
-    assert choice._sales_weigh({"item_knn": 1.0}) == 0.0
-    assert choice._sales_weigh({choice.HELD_BACK: 0.5, "popularity_7d": 0.4, "ease": 1.0}) == pytest.approx(0.7)
-    seldom = np.zeros((USERS, ITEMS), dtype=bool)
-    seldom[np.arange(USERS), 20 + np.arange(USERS) % 20] = True
-    judged, score = window(seldom)
-    assert choice.restraint([(judged, score)], lambda line: None, most=0.12) == 0.1
-    assert choice.restraint([(judged, score)], lambda line: None, most=0.0) == 0.0
-
-
 def test_a_judge_and_a_list_break_ties_alike() -> None:
     """Where numbers follow sales, an order by number would be the best of all methods, and say nothing."""
     user, item = (part.ravel() for part in np.indices((3, ITEMS)))
@@ -161,14 +169,3 @@ def test_a_judge_and_a_list_break_ties_alike() -> None:
     assert not Judge.of(found, truth).by_user(np.zeros(len(user), dtype=np.float32))[0].any()
     rows, _ = ranked(found, np.zeros(len(user), dtype=np.float32), 20, before)
     assert sorted(set(found.item[rows])) == list(range(20, ITEMS))
-
-
-def test_a_sum_has_a_method() -> None:
-    """Though an order of nothing is judged best."""
-
-    class Nothing:
-        def value(self, score: np.ndarray) -> float:
-            return -float(np.abs(score).max())
-
-    judged, _ = window(np.ones((USERS, ITEMS), dtype=bool))
-    assert choice.blend.learn(judged.found, Nothing())

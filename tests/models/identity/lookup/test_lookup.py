@@ -79,6 +79,16 @@ def test_evidence_is_that_of_the_batch(world) -> None:
         assert row == {"record_id": row["record_id"]} | {name: found[name] for name in row if name != "record_id"}
 
 
+def test_evidence_of_a_name_that_nobody_had_is_that_of_the_batch(world) -> None:
+    people, index, held = world[0], world[3], world[4]
+    stranger = people.row(0, named=True) | {"record_id": "CRM/new", "first_name": "Juno", "last_name": None}
+    (row,) = pins.evidence(pl.DataFrame([stranger], schema=people.schema), held, RULES).to_dicts()
+    found = index.evidence(stranger)
+    assert row == {"record_id": "CRM/new"} | {name: found[name] for name in row if name != "record_id"}
+    assert row["tf_given"] is None and row["tf_borne_given"] == pytest.approx(1 / (people.height + 1))
+    assert row["tf_borne_family"] is None
+
+
 def test_a_crowded_key_costs_and_says_nothing(tmp_path: Path) -> None:
     crowd = [{"record_id": f"X/{n}", "first_name": f"Name{chr(97 + n % 26)}", "zip_code": "94110"} for n in range(500)]
     people = pl.concat([records(), pl.DataFrame(crowd)], how="diagonal")

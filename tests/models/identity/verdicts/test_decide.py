@@ -7,6 +7,7 @@ import pytest
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.verdicts.decide import (
+    GENDERS,
     GENERATION,
     HOUSEHOLD,
     SUFFIX,
@@ -16,9 +17,12 @@ from customer360.models.identity.verdicts.decide import (
     cannot_link,
     decide,
 )
+from customer360.models.identity.weighing.comparisons import borne
+from customer360.models.identity.weighing.signs import SIGN
 
 RULES = IdentityRules(
-    standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}), blocking=Blocking(identifiers=("card",))
+    standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}, genders={"f": "f", "m": "m"}),
+    blocking=Blocking(identifiers=("card",)),
 )
 # All cases stand in one frame, in which the contacts that they share must not count as hubs.
 NO_HUBS = RULES.model_copy(
@@ -121,13 +125,55 @@ def test_idle_reasons_do_not_veto():
     assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()
 
 
-@pytest.mark.parametrize(("share", "reasons"), [(0.0001, []), (0.02, [HOUSEHOLD])])
-def test_a_sign_apart_is_another_name_where_others_bear_it(share: float, reasons: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("known", "idle", "reasons"),
+    [
+        (NO_CONTACT, {UNNAMED}, []),
+        (OTHER_PHONE, {UNNAMED}, []),
+        (OTHER_PHONE | {"email_address": "mia@mail.com"}, {UNNAMED}, [UNNAMED]),
+        (OTHER_PHONE | {"email_address": "mia@mail.com"}, {UNNAMED, HOUSEHOLD}, []),
+        (NO_CONTACT | {"gender": "M"}, {UNNAMED}, [UNNAMED]),
+        (NO_CONTACT | {"gender": "M"}, {UNNAMED, GENDERS}, []),
+    ],
+)
+def test_where_a_missing_name_hides_nobody_other_contacts_or_another_gender_still_do(
+    known: dict[str, str | None], idle: set[str], reasons: list[str]
+) -> None:
     rows = [
-        {"record_id": "a"} | BASE | {"first_name": "直子"},
-        {"record_id": "b"} | BASE | NO_DOB | {"first_name": "香子"},
+        {"record_id": "a", "gender": "F"} | BASE,
+        {"record_id": "b", "gender": None} | BASE | NO_DOB | {"first_name": None, "email_address": None} | known,
     ]
     features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
-    features = replace(features, frame=features.frame.with_columns(tf_given=pl.Series([0.03, share])))
-    found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES)
+    found = cannot_link(pl.DataFrame({"rid_l": [0], "rid_r": [1]}), features, RULES, idle=idle)
     assert found["reason"].to_list() == reasons
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share", "reasons"),
+    [
+        ("千代子", "美代子", 0.0001, []),
+        ("千代子", "美代子", 0.02, [HOUSEHOLD]),
+        ("千代子", "美代子", None, [HOUSEHOLD]),
+        ("민준", "민중", 0.0001, []),
+        ("直子", "子直", 0.0001, []),
+        ("建国", "建军", 0.0001, [HOUSEHOLD]),
+        ("민준", "민솔", 0.0001, [HOUSEHOLD]),
+        ("伟", "娟", 0.0001, [HOUSEHOLD]),
+        ("伟", "美", 0.0001, [HOUSEHOLD]),
+        ("健一", "健也", 0.0001, [HOUSEHOLD]),
+    ],
+)
+def test_a_sign_apart_is_another_name_where_others_bear_it_or_a_generation_may_share_it(
+    one: str, other: str, share: float | None, reasons: list[str]
+) -> None:
+    rows = [
+        {"record_id": "a"} | BASE | {"first_name": one},
+        {"record_id": "b"} | BASE | NO_DOB | {"first_name": other},
+    ]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    shares = pl.Series("share", [0.03, share], pl.Float64)
+    features = replace(features, frame=features.frame.with_columns(shares.alias(borne("given"))))
+    pair = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
+    assert cannot_link(pair, features, RULES)["reason"].to_list() == reasons
+    where_none_is_shared = [] if share == 0.0001 and len(one) > 1 else [HOUSEHOLD]
+    assert cannot_link(pair, features, RULES, idle={SIGN})["reason"].to_list() == where_none_is_shared

@@ -65,7 +65,7 @@ def test_a_house_number_elsewhere_is_another_house() -> None:
 
 
 # Borne by many here, so that what an error makes of one of them is told from a name.
-COMMON = ("Rosa", "Vi", "Vu", "Nam", "Marisol", "直子", "聡太郎", "민준")
+COMMON = ("Rosa", "Vi", "Vu", "Nam", "Marisol", "直子", "聡太郎", "민준", "伟", "建国", "王")
 
 
 def level_of_names(one: str, other: str, column: str = "first_name", compared: Comparison = GIVEN) -> str:
@@ -83,7 +83,8 @@ def level_of_names(one: str, other: str, column: str = "first_name", compared: C
 @pytest.mark.parametrize(
     ("one", "other"),
     [("Rosa", "Rpsa"), ("Vi", "iV"), ("Vu", "Ju"), ("Nam", "Nm"), ("Marisol", "Marizol"),
-     ("直子", "香子"), ("直子", "子直"), ("聡太郎", "聡郎"), ("聡太郎", "聡陽郎"), ("민준", "민솔")],
+     ("直子", "香子"), ("直子", "子直"), ("聡太郎", "聡郎"), ("聡太郎", "聡陽郎"), ("민준", "준민"),
+     ("민준", "민중"), ("민준", "민솔"), ("建国", "建军")],
 )  # fmt: skip
 def test_what_an_error_makes_of_a_name_is_told_by_that_nobody_bears_it(one: str, other: str) -> None:
     """In names of any length, letters and signs alike."""
@@ -93,12 +94,13 @@ def test_what_an_error_makes_of_a_name_is_told_by_that_nobody_bears_it(one: str,
 @pytest.mark.parametrize(
     ("one", "other"),
     [("Vi", "Vu"), ("Nam", "Namira"), ("Rosa", "R"), ("Vu", "V"), ("Marisol", "Mirasoul"), ("Tova", "Tiva"),
-     ("直子", "香美"), ("聡太郎", "一也")],
+     ("直子", "香美"), ("聡太郎", "一也"), ("伟", "娟"), ("伟", "美"), ("伟", "国伟"), ("直子", "直")],
 )  # fmt: skip
-def test_two_names_that_are_borne_and_initials_are_no_misspellings(one: str, other: str) -> None:
+def test_two_names_that_are_borne_initials_and_names_of_one_home_are_no_misspellings(one: str, other: str) -> None:
     assert level_of_names(one, other) != "misspelled"
 
 
 def test_surnames_are_misspelled_likewise() -> None:
     assert level_of_names("Vu", "uV", "last_name", FAMILY) == "misspelled"
     assert level_of_names("Vu", "Vi", "last_name", FAMILY) != "misspelled"
+    assert level_of_names("王", "阎", "last_name", FAMILY) != "misspelled"

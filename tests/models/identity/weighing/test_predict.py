@@ -67,7 +67,8 @@ class Trained:
         """The same for Splink, whose block keys say nothing where too many records share a value."""
         built, caps = build_features(self.records, RULES), self.pins.caps
         kept = [pl.when(pl.len().over(key) <= caps[key]).then(key).alias(key) for key in built.keys]
-        return Features(built.frame.with_columns(kept), built.keys)
+        borne = self.evidence.select(pl.col("^tf_borne_.*$")).get_columns()
+        return Features(built.frame.with_columns(*kept, *borne), built.keys)
 
 
 @pytest.fixture(scope="module")
