@@ -158,7 +158,9 @@ class Script:
         another row; and which of it."""
         kind = self.rng.choice(("change", "drop", "swap", "truncate"))
         values = rows[column].to_list()
-        others = [other for other, value in enumerate(values) if value != values[place]]
+        # Rows that differ in this column alone would be the same rows in another order.
+        rest = rows.drop(column).rows()
+        others = [n for n, value in enumerate(values) if value != values[place] and rest[n] != rest[place]]
         if kind == "swap" and others:
             other = self.rng.choice(others)
             values[place], values[other] = values[other], values[place]
