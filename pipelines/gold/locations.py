@@ -263,7 +263,9 @@ def area_performance(
     )  # fmt: skip
     held = pl.col("population").is_not_null()  # nor of who was found by the city alone
     counted = folded(areas, [], "customer_count", rules.least_people).group_by(LEVEL, PLACE).agg(
-        pl.col(*COUNTED, "squares", "of_customers").sum(),
+        pl.col(*COUNTED).sum(),
+        squares=sums.total(pl.col("squares")),
+        of_customers=sums.total(pl.col("of_customers")),
         population=pl.when(held.all()).then(pl.col("population").sum()),
     ).filter(pl.col("customer_count") > 0)  # fmt: skip
     count = pl.col("customer_count")

@@ -42,7 +42,7 @@ def test_no_answer_reads_the_log_back_on_the_loop(settings: Settings, monkeypatc
     monkeypatch.setattr(app.state.collector, "_replay", lambda: threads.append(threading.get_ident()))
     app.state.collector.activities._replay = app.state.collector._replay
     app.state.store = SimpleNamespace(view=lambda: SimpleNamespace(generation=None, environment=None, hidden=None))
-    monkeypatch.setattr(policy, "stale_because", lambda app, generation: None)
+    monkeypatch.setattr(policy, "stale_because", lambda app, generation, **_: None)
     view = asyncio.run(policy.current_view(SimpleNamespace(app=app)))  # type: ignore[arg-type]
     assert view.activities.of(visitor("v-1")).events == 0
     assert len(threads) == 1 and threads[0] != threading.get_ident()
