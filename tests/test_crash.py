@@ -258,7 +258,7 @@ def test_killed_at_named_points_of_a_first_run(
     origin: Any, drivers: Drivers, calm: tuple[Any, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = list(dict.fromkeys(calm[1]["points"]))
-    kinds = {re.sub(r" bronze .*| [a-z_]+(?:/|\.).*", "", point) for point in points}
+    kinds = {re.sub(r" bronze .*| [a-z0-9_]+(?:/|\.).*", "", point) for point in points}
     assert kinds == {
         "before manifest",
         "after manifest",

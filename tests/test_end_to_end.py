@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 PEOPLE, DAYS, BUCKETS = 760, 120, 32  # enough events for an exchange of several parts, a day that leaves buckets alone
 LAST_DAY = "2026-06-30"
+DATED = ("*/transactions/*", "pos/collections/*", "*/events/*")
+ITEMS = ("pos/transaction_items/*.csv", "pos/collection_items/*.csv", "abroad/transaction_items/*.csv")
 BY_SUBJECT = (
     "silver.events",
     "silver.transactions",
@@ -60,7 +62,7 @@ class History:
 def _hold_back(landing: Path, aside: Path) -> None:
     """Take the last day's rows out of all files and put them in files of their own."""
     receipts: set[str] = set()
-    for file in sorted(landing.glob("*/transactions/*")) + sorted(landing.glob("*/events/*")):
+    for file in sorted(f for kind in DATED for f in landing.glob(kind)):
         data = file.read_bytes()
         lines = (gzip.decompress(data) if file.suffix == ".gz" else data).splitlines(keepends=True)
         header, body = (lines[:1], lines[1:]) if file.suffix == ".csv" else ([], lines)
@@ -73,7 +75,7 @@ def _hold_back(landing: Path, aside: Path) -> None:
             header + late,
             len(late),
         )
-    for file in sorted(landing.glob("pos/transaction_items/*.csv")):
+    for file in sorted(f for kind in ITEMS for f in landing.glob(kind)):
         header, *body = file.read_bytes().splitlines(keepends=True)
         late = [line for line in body if receipts & {t.decode() for t in re.findall(rb"T\d{10}", line)}]
         _split(

@@ -51,7 +51,7 @@ def kiosk(tmp_path: Path) -> Settings:
         },
     )
     added = yaml.safe_load(block("source", "yaml"))
-    return base.model_validate(base.model_dump() | {"sources": added})
+    return base.model_validate(base.model_dump() | {"sources": added, "connections": {}})
 
 
 def test_add_a_source(kiosk: Settings) -> None:

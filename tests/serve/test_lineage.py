@@ -48,7 +48,7 @@ def case(
     sales = made.lake.scan("silver.transactions").filter(pl.col("person_id").is_not_null()).collect()
     (sale,) = sales.sort("transaction_id").head(1).to_dicts()
     config = made.root / "site.yaml"
-    config.write_text(json.dumps(made.settings.model_dump(mode="json", exclude={"connections", "micro_batches"})))
+    config.write_text(json.dumps(made.settings.model_dump(mode="json", exclude={"micro_batches"})))
     yield Case(made, config, sale["person_id"], sale)
 
 

@@ -40,7 +40,7 @@ class Shop:
             },
         )
         till = {"table": "bronze.customers", "system": "POS", "path": "POS*.csv", "format": "csv"}
-        self.settings = base.model_validate(base.model_dump() | {"sources": {"pos": till}})
+        self.settings = base.model_validate(base.model_dump() | {"sources": {"pos": till}, "connections": {}})
         self.deliver(*rows)
 
     def deliver(self, *rows: str) -> None:

@@ -70,7 +70,7 @@ def prepare(folder: Path, more: str = "") -> Settings:
             "CUSTOMER360__EXECUTION__EXECUTOR": "local",
         },
     )
-    settings = base.model_validate(base.model_dump() | {"sources": sources})
+    settings = base.model_validate(base.model_dump() | {"sources": sources, "connections": {}})
     jobs.run_pipeline(settings, RunRequest(end="silver.identities"))
     lake, state = lake_of(settings), folder / "state"
     publish_index(lake, state, identity_rules(settings))

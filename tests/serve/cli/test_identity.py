@@ -61,6 +61,7 @@ class Office:
         from customer360.serve.compose import identity_rules
 
         held = registry.load(self.site.lake, identity_rules(self.site.settings).ids.seed).assignments
+        held = held.filter(~pl.col("record_id").str.starts_with("B2B/"))  # firms, and who speaks for them
         groups = held.sort("record_id").group_by("person_id", maintain_order=True).agg("record_id")
         return dict(groups.sort(pl.col("record_id").list.len(), "person_id", descending=[True, False]).iter_rows())
 
