@@ -18,7 +18,8 @@ from customer360.pipelines.sample.world import World
 
 HOME, ABROAD = "USD", "CAD"
 LABEL = "X"  # in the ids of what its tills write
-RECEIPTS, LEAST, JOURNEYS = 0.02, 30, 0.35  # of the receipts at home; at least; shares of people who show an account
+RECEIPTS, JOURNEYS = 0.02, 0.35  # of the receipts at home; shares of people who show an account
+LEAST, MOST = 30, 0.2  # receipts at least, and of those at home at most: a small retailer's money is that of home, too
 HOME_PRICE, TAX_RATE = 1.36, 0.14975  # list prices abroad for one at home; GST and QST
 # Dollars for one, on the first day, of the currencies that the bank quotes.
 RATES = {
@@ -96,7 +97,7 @@ def _sold(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Receipts and lines, in the columns of `Sales`; the same each time they are asked for."""
     rng = world.streams.stream("abroad")
     at_home = int((~world.sales.receipts["online"]).sum())
-    count = max(round(RECEIPTS * at_home), LEAST)
+    count = min(max(round(RECEIPTS * at_home), LEAST), max(int(MOST * at_home), 1))
     day = np.sort(rng.integers(0, world.days, count))
     account = np.where(rng.random(count) < JOURNEYS, _travellers(world, day, rng), -1)
     lines = _lines(world, day, rng)
