@@ -5,12 +5,16 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field
+
+from customer360.serve.api.policy import BY_BEARER, BY_HEADER
 
 router = APIRouter(tags=["events"])
 _key = HTTPBasic(auto_error=False, description="A write key as the user, with no password")
 WriteKey = Annotated[HTTPBasicCredentials | None, Depends(_key)]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BY_BEARER)]
+Header = Annotated[str | None, Depends(BY_HEADER)]
 ONE = {
     "type": "track", "event": "Product Added", "anonymousId": "v-1", "messageId": "5f1c…",
     "timestamp": "2026-05-01T10:00:00Z", "properties": {"product_id": "P1"},
@@ -40,7 +44,9 @@ class Acknowledged(BaseModel):
     refused_in_all: int | None = Field(None, description="How many are none, where it is more than a hundred")
 
 
-def _no_collector(_: WriteKey, body: Annotated[Any, Body(examples=[ONE])]) -> Acknowledged:
+def _no_collector(
+    key: WriteKey, bearer: Bearer, header: Header, body: Annotated[Any, Body(examples=[ONE])]
+) -> Acknowledged:
     raise HTTPException(404, "this server collects no events: its settings name no connection of kind collector")
 
 

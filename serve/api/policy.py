@@ -33,8 +33,8 @@ from customer360.serve.realtime.session import Activities
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
 CATALOGUE = ("name", "category", "price", "currency")
-_bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
+BY_BEARER = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
+BY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
 
 
 class Answer(BaseModel):
@@ -48,8 +48,8 @@ class Answer(BaseModel):
 
 async def known_caller(
     request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BY_BEARER)],
+    header: Annotated[str | None, Depends(BY_HEADER)],
 ) -> Principal:
     """Who calls, as ``serve.gate`` found. Raises AccessDenied when no good key is presented."""
     found: Principal | None = getattr(request.state, "principal", None)

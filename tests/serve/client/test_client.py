@@ -316,3 +316,8 @@ def test_it_loads_nothing_heavy() -> None:
     said += "; assert not {'ray', 'polars', 'pydantic', 'fastapi', 'numpy'} & set(sys.modules)"
     ended = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
     assert all(name.startswith("customer360.serve") for name in re.findall(r"'([\w.]+)'", ended.stdout))
+
+
+def test_a_write_key_may_come_as_any_other_does(document: dict[str, Any]) -> None:
+    ways = [name for each in document["paths"]["/v1/batch"]["post"]["security"] for name in each]
+    assert ways == ["HTTPBasic", "HTTPBearer", "APIKeyHeader"]
