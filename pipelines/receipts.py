@@ -86,11 +86,31 @@ def _shared_out() -> list[pl.Expr]:
     ]
 
 
-def _off(base: pl.Expr) -> pl.Expr:
+def brought_in(lines: pl.LazyFrame, headers: pl.LazyFrame) -> pl.LazyFrame:
+    """Sales whose lines of status RETURNED were bought on another receipt: what was sold fits without them better.
+    ``lines``: the key, total_price, back__ and counts__, `marked` among them; ``headers``: of silver.transactions.
+    """
+    amount = pl.col("total_price").cast(pl.Float64)
+    sums = (
+        lines.filter("counts__")
+        .group_by(KEY)
+        .agg(sold__=amount.filter(~pl.col("back__")).sum(), marked__=amount.filter(marked()).sum())
+        .filter(pl.col("marked__") > 0)
+    )
+    sold = pl.col("total_amount") + pl.col("exchanged_amount").fill_null(0)
+    without, of_all = (_off(pl.sum_horizontal(columns), sold) for columns in (["sold__"], ["sold__", "marked__"]))
+    return sums.join(headers.filter("is_sale"), on=KEY).filter(without + FIT < of_all).select(KEY)
+
+
+def marked() -> pl.Expr:
+    """Whether its status alone takes a line back: goods that were sold on the receipt, as a rule, and came back."""
+    return pl.col("back__") & (pl.col("quantity") >= 0) & (pl.col("total_price") >= 0)
+
+
+def _off(base: pl.Expr, total: pl.Expr = pl.col("total_amount")) -> pl.Expr:  # noqa: B008 - an expression never changes
     """How far the total is from a sum of lines, with or without tax, shipping and discount."""
     parts = [pl.col(c).cast(pl.Float64).fill_null(0) for c in ("tax_amount", "shipping_amount", "discount_amount")]
-    signed = [parts[0], parts[1], -parts[2].abs()]
-    total = pl.col("total_amount").cast(pl.Float64)
+    signed, total = [parts[0], parts[1], -parts[2].abs()], total.cast(pl.Float64)
     return pl.min_horizontal(
         (total - pl.sum_horizontal(base, *(p for p, is_in in zip(signed, chosen, strict=True) if is_in))).abs()
         for chosen in product((True, False), repeat=len(signed))

@@ -100,13 +100,16 @@ def campaign_attribution(
     start = midnight(as_of - timedelta(days=rules.history_days))
     sales = _sales(silver_transactions, as_of)
     visits = silver_sessions.join(silver_session_facts, on=["session_id", "subject_id"], how="left")
-    touches = _touches(silver_touches, visits, silver_campaign_names, start, as_of)
-    paths = _folded(_paths(touches, sales, rules))
+    # Of a purchase early in the window, what led to it lies before the window.
+    since = start - timedelta(days=rules.lookback_days)
+    touches = _touches(silver_touches, visits, silver_campaign_names, since, as_of)
+    counts = pl.when("is_conversion").then(pl.col("sold_at") >= start).otherwise(pl.col("at") >= start)
+    paths = _folded(_paths(touches, sales, rules).filter(counts))
     bought = sales.filter(pl.col("sold_at") >= start).collect()
     credited = pl.concat([_by_rule(paths, rules), _by_chain(paths, rules)])
     alone = bought.join(paths.filter("is_conversion").select("sale").unique(), on="sale", how="anti")
     met = paths.group_by(KEY).agg(
-        touch_count=pl.len().cast(pl.Int64),
+        touch_count=(pl.col("at") >= start).sum().cast(pl.Int64),
         path_count=pl.col("sale").filter("is_conversion").n_unique().cast(pl.Int64),
     )
     told = credited.join(met, on=KEY, how="left")

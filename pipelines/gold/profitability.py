@@ -4,12 +4,12 @@ first.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import polars as pl
 
 from customer360.pipelines.campaigns import one_campaign
-from customer360.pipelines.money import converted, with_rate
+from customer360.pipelines.money import ZERO, converted, with_rate
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table
@@ -18,14 +18,15 @@ ACQUIRING: dict[str, tuple[str, ...]] = {
     "silver.sessions": ("subject_id", "person_id", "campaign_id", "started_at"),
     "silver.messages": ("subject_id", "person_id", "campaign_id", "clicked_at"),
     "silver.subject_days": ("subject_id", "person_id", "on", "order_count"),
+    "silver.transactions": ("subject_id", "person_id", "occurred_at", "occurred_on", "is_sale"),
 }
 
 
 class CampaignAcquisitions(
     Table, table="gold.campaign_acquisitions", partition_by=("as_of",), sort_by=("campaign_id",)
 ):
-    """One row per listed campaign and as_of date: customers who first bought on the day that they answered it
-    or after, and what each cost.
+    """One row per listed campaign and as_of date: customers who first bought after they answered it, and what each
+    cost.
 
     An answer is a visit from the campaign or a click by a person on a message, under any name that means the campaign
     (silver.campaign_names); that a message was sent is none. It counts within the rule's lookback_days before the first
@@ -59,6 +60,7 @@ def campaign_acquisitions(
     silver_messages: pl.LazyFrame,
     silver_campaign_names: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
+    silver_transactions: pl.LazyFrame,
     silver_people: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
     as_of: date,
@@ -66,7 +68,8 @@ def campaign_acquisitions(
 ) -> pl.LazyFrame:
     """The whole spending of a campaign, shared evenly by the customers that it brought before ``as_of``."""
     touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
-    acquired = _first_touches(touches, silver_subject_days, as_of, params.engagement.lookback_days)
+    buyers = _first_bought(silver_subject_days, silver_transactions, as_of)
+    acquired = _first_touches(touches, buyers, params.engagement.lookback_days)
     begin = silver_subject_days.filter(pl.col("order_count") > 0).select(begin__=pl.col("on").min())
     may_have_bought = (pl.col("registered_on") < pl.col("begin__")).fill_null(False) | (
         pl.col("bought_on") < pl.col("begin__") + pl.duration(days=params.reactivated_after_days)
@@ -139,12 +142,13 @@ class CustomerValue(
     reads={
         **ACQUIRING,
         "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount", "unconverted_order_count"),  # noqa: E501
-        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount", "is_unconverted"),  # noqa: E501
+        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount", "is_unconverted", "is_sale", "is_return", "returned_on"),  # noqa: E501
         "silver.products": ("product_id", "cost", "currency"),
     },
 )  # fmt: skip
 def customer_value(
     silver_subject_days: pl.LazyFrame,
+    silver_transactions: pl.LazyFrame,
     silver_transaction_items: pl.LazyFrame,
     silver_products: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
@@ -166,7 +170,8 @@ def customer_value(
         .filter(pl.col("first_purchase_on").is_not_null())
     )
     touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
-    touched = _first_touches(touches, silver_subject_days, as_of, params.engagement.lookback_days)
+    buyers = _first_bought(silver_subject_days, silver_transactions, as_of)
+    touched = _first_touches(touches, buyers, params.engagement.lookback_days)
     costs = gold_campaign_acquisitions.select("campaign_id", acquisition_cost="cost_per_acquisition")
     margin, costed = pl.col("margin_amount").cast(pl.Float64), pl.col("costed_amount").cast(pl.Float64)
     # Receipts without lines are spending too, and lines may come to more than a receipt that has a discount.
@@ -203,19 +208,34 @@ def _answered(sessions: pl.LazyFrame, messages: pl.LazyFrame, names: pl.LazyFram
     return one_campaign(touches.drop_nulls(), names).filter(pl.col("campaign_id").is_not_null())
 
 
-def _first_touches(touches: pl.LazyFrame, days: pl.LazyFrame, as_of: date, lookback_days: int) -> pl.LazyFrame:
-    """``person_id``, ``campaign_id``, ``bought_on`` of buyers: the earliest visit from a campaign or click on its
-    message, in the days before the first purchase or on its day; of equally early ones the first by name.
+def _first_bought(days: pl.LazyFrame, transactions: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """``person_id``, ``bought_on`` of the first purchase and ``sold_at``, its moment: null where its source tells the
+    day alone (midnight).
     """
+    sold_at = pl.col("occurred_at").min()
+    first = (
+        transactions.filter("is_sale", pl.col("person_id").is_not_null(), pl.col("occurred_on") < as_of)
+        .group_by("person_id", bought_on="occurred_on")
+        .agg(sold_at=pl.when(sold_at.dt.time() != time()).then(sold_at))
+    )
     buyers = (
         days.filter(pl.col("person_id").is_not_null(), pl.col("order_count") > 0, pl.col("on") < as_of)
         .group_by("person_id")
         .agg(bought_on=pl.col("on").min())
     )
+    return buyers.join(first, on=["person_id", "bought_on"], how="left")
+
+
+def _first_touches(touches: pl.LazyFrame, buyers: pl.LazyFrame, lookback_days: int) -> pl.LazyFrame:
+    """``person_id``, ``campaign_id``, ``bought_on`` of buyers: the earliest visit from a campaign or click on its
+    message, in the days before the first purchase or on its day, and not after it; of equally early ones the first by
+    name.
+    """
     bought_on = pl.col("bought_on")
+    before = (pl.col("at") <= pl.col("sold_at")).fill_null(True)
     early = touches.join(buyers, on="person_id")
     return (
-        early.filter(pl.col("at").dt.date().is_between(bought_on - timedelta(days=lookback_days), bought_on))
+        early.filter(before, pl.col("at").dt.date().is_between(bought_on - timedelta(days=lookback_days), bought_on))
         .sort("person_id", "at", "campaign_id")
         .group_by("person_id", maintain_order=True)
         .agg(pl.col("campaign_id", "bought_on").first())
@@ -223,12 +243,16 @@ def _first_touches(touches: pl.LazyFrame, days: pl.LazyFrame, as_of: date, lookb
 
 
 def _costed(items: pl.LazyFrame, products: pl.LazyFrame, rates: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Lines by person: those of products with a known cost, where what comes back takes its cost back, and what was
-    sold in all. A cost, or a line, in a currency without a rate that day is not known.
+    """Lines by person: those of products with a known cost, where what comes back takes its cost back on the day that
+    it does, and what was sold in all. Goods for nothing cost what they cost. A cost, or a line, in a currency without
+    a rate that day is not known.
     """
     known = products.filter(pl.col("cost").is_not_null()).select("product_id", "cost", cost_currency="currency")
-    sold, back = pl.col("gross_amount") != 0, pl.col("return_amount") != 0
-    units = pl.when(sold).then(pl.col("quantity").abs()).when(back).then(-pl.col("quantity").abs()).otherwise(0)
+    came_back = (pl.coalesce("returned_on", "occurred_on") < as_of).fill_null(False)
+    sold = (pl.col("gross_amount") != 0) | pl.col("is_sale").fill_null(False)
+    back = came_back & ((pl.col("return_amount") != 0) | pl.col("is_return").fill_null(False))
+    units = pl.col("quantity").abs() * (sold.cast(pl.Int64) - back.cast(pl.Int64))
+    given_back = pl.when(came_back).then("return_amount").otherwise(ZERO)
     past = items.filter(
         pl.col("person_id").is_not_null(), pl.col("occurred_on") < as_of, ~pl.col("is_unconverted").fill_null(False)
     ).join(known, on="product_id", how="left")
@@ -240,7 +264,7 @@ def _costed(items: pl.LazyFrame, products: pl.LazyFrame, rates: pl.LazyFrame, as
         .with_columns(cost=cost)
         .group_by("person_id")
         .agg(
-            costed_amount=(gross - pl.col("return_amount")).filter(has_cost).sum(),
+            costed_amount=(gross - given_back).filter(has_cost).sum(),
             cost_amount=of_goods.cast(pl.Decimal(12, 2)),
             costed_line_count=has_cost.sum(),
             kept__=units.filter(has_cost).sum(),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.money import MONEY, ZERO, converted, known_rate, rated, with_rate
-from customer360.pipelines.receipts import counts, goes_back, with_lines_given_back
+from customer360.pipelines.receipts import brought_in, counts, goes_back, marked, with_lines_given_back
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
@@ -215,7 +215,8 @@ class TransactionItems(
 
     A line of a sale gives goods back if its status is RETURNED, or its quantity is below zero, or its amount is and it
     names goods; other negative lines (coupons, deposits) lower what is sold. A voided line is neither sold nor
-    returned.
+    returned. What is RETURNED was sold on the receipt before it came back, so that gross_amount and return_amount both
+    have it, as those of the header do, unless the total says that it was bought on another.
     """
 
     item_id = String(primary_key=True)
@@ -238,8 +239,11 @@ class TransactionItems(
     unit_price = Money(nullable=True)
     total_price = Money(description="As delivered")
     currency = String(nullable=True, description="Of the header; null: the reporting currency")
-    gross_amount = Money(description="total_price of a sold line in the reporting currency, else 0")
+    gross_amount = Money(
+        description="total_price of a sold line, be it given back since, in the reporting currency, else 0"
+    )
     return_amount = Money(description="Amount given back, positive, in the reporting currency, else 0")
+    returned_on = Date(nullable=True, description="Day on which what the line gives back moved; null: it gives nothing")
     is_unconverted = Boolean(
         description="Moves money in a currency without a rate: its reporting amounts are 0 and unknown"
     )
@@ -258,7 +262,8 @@ HEADER = (
     "is_sale",
     "is_return",
 )
-HEADER_OF_LINES = (*HEADER, "currency", "exchange_rate")
+PARTS = ("total_amount", "tax_amount", "shipping_amount", "discount_amount", "exchanged_amount")
+HEADER_OF_LINES = (*HEADER, *PARTS, "currency", "exchange_rate", "returned_on")
 
 
 def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
@@ -292,8 +297,8 @@ def transaction_items(
     says was given back without saying of which lines leaves the lines as they are.
     """
     headers = silver_transactions.select(
-        "transaction_id", "source_system", "occurred_at", "occurred_on", "currency", "exchange_rate",
-        header_sale="is_sale", header_return="is_return",
+        "transaction_id", "source_system", "occurred_at", "occurred_on", "currency", "exchange_rate", "returned_on",
+        header_sale="is_sale", header_return="is_return", exchanged__=pl.col("exchanged_amount").fill_null(0) != 0,
     )  # fmt: skip
     catalogue = silver_products.select(
         "product_id", "is_product", c="category", s="subcategory", b="brand", n="product_name"
@@ -307,14 +312,22 @@ def transaction_items(
         counts__=counts(),
     )
     owned = subject_of_header(lines, silver_transactions)
-    joined = owned.join(headers, on=["transaction_id", "source_system"], how="left").join(
-        catalogue, on="product_id", how="left"
+    key = ["transaction_id", "source_system"]
+    elsewhere = brought_in(lines, silver_transactions.select(*key, "is_sale", *PARTS)).with_columns(elsewhere__=True)
+    joined = (
+        owned.join(headers, on=key, how="left")
+        .join(elsewhere, on=key, how="left")
+        .join(catalogue, on="product_id", how="left")
     )
     total = pl.col("total_price")
     worth = converted(total, known_rate())
     back, stands = pl.col("back__"), pl.col("counts__")
     gives_back = (stands & (pl.col("header_return") | (pl.col("header_sale") & back))).fill_null(False)
     sold = (stands & pl.col("header_sale") & ~back).fill_null(False)
+    came_back = (gives_back & pl.col("header_sale") & marked()).fill_null(False)
+    was_sold = sold | (came_back & pl.col("elsewhere__").is_null())
+    # What a till takes back as it sells is of that day; of what came after it the header has the date.
+    at_once = pl.col("header_return") | (pl.col("exchanged__") & ~came_back)
     return joined.with_columns(
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,
@@ -324,10 +337,15 @@ def transaction_items(
         subcategory=pl.coalesce("subcategory", "s"),
         brand=pl.coalesce("brand", "b"),
         product_name=pl.coalesce("product_name", "n"),
-        gross_amount=pl.when(sold).then(worth).otherwise(ZERO).fill_null(ZERO),
+        gross_amount=pl.when(was_sold).then(worth).otherwise(ZERO).fill_null(ZERO),
         return_amount=pl.when(gives_back).then(worth.abs()).otherwise(ZERO).fill_null(ZERO),
+        returned_on=pl.when(gives_back & ~at_once).then(pl.coalesce("returned_on", "occurred_on")).when(gives_back)
+        .then("occurred_on"),
         is_unconverted=(sold | gives_back) & (total != 0) & worth.is_null(),
-    ).drop("header_sale", "header_return", "exchange_rate", "back__", "counts__", "c", "s", "b", "n")
+    ).drop(
+        "header_sale", "header_return", "exchanged__", "elsewhere__", "exchange_rate", "back__", "counts__",
+        "c", "s", "b", "n",
+    )  # fmt: skip
 
 
 class OnlineOrders(

@@ -32,7 +32,7 @@ class Assortment(Table, table="gold.assortment", partition_by=("as_of",), sort_b
     category = String(nullable=True)
     unit_count = Integer(description="Units sold in the window")
     order_count = Integer()
-    net_amount = Total(description="Sold less given back")
+    net_amount = Total(description="Sold less given back, each on the day that it was")
     rank = Integer(min=1, description="By net_amount; equal ones by product_id")
     cumulative_share = Float(nullable=True, description="Of all net_amount above zero, up to and with this product")
     abc_class = OneOf("A", "B", "C", nullable=True, description="First 80 % of sales, next 15 %, rest; null: none sold")
@@ -62,7 +62,7 @@ class Assortment(Table, table="gold.assortment", partition_by=("as_of",), sort_b
     rules="enrichment",
     reads={
         "silver.products": ("product_id", "launched_on", "is_product", "product_status"),
-        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "occurred_at", "occurred_on", "is_sale", "is_product", "quantity", "gross_amount", "return_amount"),  # noqa: E501
+        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "occurred_at", "occurred_on", "is_sale", "is_product", "quantity", "gross_amount", "return_amount", "returned_on"),  # noqa: E501
         "silver.transactions": ("transaction_id", "source_system", "store_id"),
         "silver.stock": (*SHELF, "quantity_on_hand", "updated_at"),
     },
@@ -116,10 +116,12 @@ def _sales(lines: pl.LazyFrame, as_of: date, rules: AssortmentRules) -> pl.LazyF
     recent = pl.col("occurred_on") >= as_of - timedelta(days=rules.window_days)
     sold = pl.col("is_sale") & (pl.col("quantity") > 0)
     order = pl.struct("source_system", "transaction_id")
+    returned_on = pl.coalesce("returned_on", "occurred_on")
+    came_back = (returned_on >= as_of - timedelta(days=rules.window_days)) & (returned_on < as_of)
     return lines.group_by("product_id").agg(
         unit_count=pl.col("quantity").filter(sold & recent).sum(),
         order_count=order.filter(sold & recent).n_unique().cast(pl.Int64),
-        net_amount=(pl.col("gross_amount") - pl.col("return_amount")).filter(recent).sum(),
+        net_amount=pl.col("gross_amount").filter(recent).sum() - pl.col("return_amount").filter(came_back).sum(),
         last_sold_on=pl.col("occurred_on").filter(sold).max(),
     )
 

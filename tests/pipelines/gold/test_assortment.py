@@ -78,7 +78,8 @@ def test_dead_stock_is_told_from_what_is_gone_or_new() -> None:
     ).lazy().with_columns(
         transaction_id=pl.col("product_id"), source_system=pl.lit("POS"), is_sale=True, is_product=True, quantity=1,
         occurred_at=pl.col("occurred_on").cast(pl.Datetime("us", "UTC")), gross_amount=Decimal("5.00"),
-        return_amount=Decimal("0.00"),
+        return_amount=pl.when(pl.col("product_id").is_in(["OLD", "DEAD"])).then(Decimal("5.00")).otherwise(Decimal(0)),
+        returned_on=pl.when(pl.col("product_id") == "OLD").then(AS_OF - timedelta(days=1)).otherwise(AS_OF),
     )  # fmt: skip
     heads = pl.LazyFrame(
         {"transaction_id": list(last), "source_system": "POS", "store_id": None},
@@ -98,6 +99,8 @@ def test_dead_stock_is_told_from_what_is_gone_or_new() -> None:
         "OLD": "SELLING", "DEAD": "DEAD_STOCK", "GONE": "GONE", "FRESH": "NEW", "NEVER": "NEVER_SOLD", "SLOW": "SLOW"
     }  # fmt: skip
     assert found["lost_units"].null_count() == 6, "no stock was counted"
+    net = dict(found.select("product_id", "net_amount").rows())
+    assert (net["OLD"], net["DEAD"], net["SLOW"]) == (0, 5, 5), "what comes back on as_of is sold until then"
 
 
 def test_a_reduction_is_measured_against_the_lowest_price_of_thirty_days() -> None:
@@ -164,8 +167,8 @@ def lost(*shelves: tuple[str, int, int | None, bool], sold: dict[str, int], stat
     lines = pl.LazyFrame(
         {"product_id": "G", "occurred_on": moment.date(), "occurred_at": moment, "transaction_id": list(sold),
          "source_system": "POS", "is_sale": True, "is_product": True, "quantity": list(sold.values()),
-         "gross_amount": Decimal("5.00"), "return_amount": Decimal("0.00")},
-        schema_overrides={"occurred_at": instant},
+         "gross_amount": Decimal("5.00"), "return_amount": Decimal("0.00"), "returned_on": None},
+        schema_overrides={"occurred_at": instant, "returned_on": pl.Date},
     )  # fmt: skip
     heads = pl.LazyFrame({"transaction_id": list(sold), "source_system": "POS", "store_id": list(sold)})
     goods = pl.LazyFrame(

@@ -109,6 +109,15 @@ def test_a_touch_counts_for_the_next_purchase_alone_and_not_for_one_far_away() -
     assert credit(far, "FIRST") == {"NONE": 1.0}
 
 
+def test_a_purchase_early_in_the_window_is_of_the_touch_before_the_window() -> None:
+    begin = (datetime(2026, 7, 1, tzinfo=UTC) - START).days - RULES.engagement.history_days
+    visits = [("P1", begin - 2.0, "A", "EMAIL"), ("P2", begin - 5.0, "A", "EMAIL"), ("P3", begin - 3.0, "A", "EMAIL")]
+    sales = [("P1", begin + 1.0, "10.00"), ("P2", begin - 4.0, "10.00")]  # the second one is before the window
+    table = attribution(visits, sales)
+    assert {model: credit(table, model) for model in MODELS} == {model: {"A": 1.0} for model in MODELS}
+    assert table.filter(model="LAST").select("touch_count", "path_count", "revenue_credit").rows() == [(0, 1, 10.0)]
+
+
 def test_a_click_and_the_visit_that_it_opens_are_one_touch_and_the_address_bar_is_none() -> None:
     visits = [("P1", 1.001, "A", "EMAIL"), ("P1", 1.5, None, "DIRECT")]
     table = attribution(visits, [("P1", 2.0, "10.00")], clicks=[("P1", 1.0, "A", "EMAIL")])
