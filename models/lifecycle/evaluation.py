@@ -203,7 +203,9 @@ def _weighted_auc(y: Array, score: ArrayLike) -> Callable[[Array], Array]:
         ones = np.add.reduceat(sorted_weights * positive, starts, axis=1)
         zeros = np.add.reduceat(sorted_weights * (1.0 - positive), starts, axis=1)
         below = np.cumsum(zeros, axis=1) - 0.5 * zeros
-        return np.sum(ones * below, axis=1) / (ones.sum(axis=1) * zeros.sum(axis=1))
+        pairs = ones.sum(axis=1) * zeros.sum(axis=1)
+        area = np.sum(ones * below, axis=1)
+        return np.divide(area, pairs, out=np.full(len(area), np.nan), where=pairs > 0)
 
     return area
 
@@ -212,7 +214,8 @@ def _compare(
     difference: Callable[[Array], Array], rows: int, seed: int, resamples: int, group: NDArray[np.int64] | None = None
 ) -> Comparison:
     """Percentile interval of a statistic of row weights; resamples are drawn in blocks of bounded memory. Rows of one
-    `group` (numbers from 0) are drawn together.
+    `group` (numbers from 0) are drawn together. Resamples that the statistic says nothing of (of few positives some
+    hold none) count for nothing.
     """
     rng, drawn = np.random.default_rng(seed), []
     block, units = max(1, BLOCK_CELLS // rows), rows if group is None else int(group.max()) + 1
@@ -221,5 +224,5 @@ def _compare(
         picks = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
         weights = np.bincount(picks.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
         drawn.append(difference(weights if group is None else weights[:, group]))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Comparison(float(difference(np.ones((1, rows)))[0]), float(low), float(high))

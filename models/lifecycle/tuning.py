@@ -116,9 +116,9 @@ class TuningRun:
         for cut in self.cuts:
             snapshot = Snapshot(tables, cut)
             found.append(model.evaluate(model.fit(snapshot, params, NoProgress()), snapshot).metrics)
-        if self.objective.metric not in found[0]:
+        if lacking := [metrics for metrics in found if self.objective.metric not in metrics]:
             raise ModelError(
-                f"{self.model} has no metric {self.objective.metric}; there are {', '.join(sorted(found[0]))}"
+                f"{self.model} has no metric {self.objective.metric}; there are {', '.join(sorted(lacking[0]))}"
             )
         shared = [name for name in found[0] if all(name in metrics for metrics in found)]
         return {name: float(np.mean([metrics[name] for metrics in found])) for name in shared}
@@ -195,7 +195,8 @@ def _in_process(run: TuningRun, folder: Path) -> list[Trial]:
                 _append(folder / TRIALS_FILE, trial)
             judged.append(trial)
             last[index] = trial
-        contenders = [trial for trial in judged if not trial.fault and trial.index]
+        # What no figure tells of is no contender: it would be before or behind any other, as it comes.
+        contenders = [t for t in judged if not t.fault and t.index and math.isfinite(t.score)]
         contenders.sort(key=lambda trial: trial.score, reverse=run.objective.direction == "max")
         if contenders:
             kept = contenders[: math.ceil(len(contenders) / 3)]

@@ -53,6 +53,16 @@ def test_auc_comparison_is_paired_and_seeded(scored) -> None:
     assert (same.low, same.high, same.verdict) == (0.0, 0.0, "no difference")
 
 
+def test_few_positives_have_an_interval_and_a_verdict() -> None:
+    """Of three positives one resample in twenty holds none; the others tell what can be told."""
+    truth = np.array([1.0] * 3 + [0.0] * 60)
+    score = np.r_[[0.9, 0.8, 0.7], np.linspace(0, 0.6, 60)]
+    better = evaluation.compare_auc(truth, score, -score, seed=1)
+    assert better.verdict == "better" and better.difference == 1 and better.low == better.high == 1
+    noise = evaluation.compare_auc(truth, score, np.random.default_rng(0).permutation(score), seed=1)
+    assert np.isfinite([noise.low, noise.high]).all() and noise.low <= noise.difference <= noise.high
+
+
 def test_interval_of_a_mean_has_its_textbook_width() -> None:
     gain = np.random.default_rng(2).normal(0.1, 1.0, 900)
     found = evaluation.compare_means(gain, np.zeros(900), seed=0, resamples=4000)

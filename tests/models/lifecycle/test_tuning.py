@@ -110,6 +110,24 @@ def test_parameters_that_fail_are_a_result(run: TuningRun, tmp_path: Path) -> No
     assert failed and all("a level below nothing" in trial.fault and not trial.is_whole for trial in failed)
 
 
+def test_what_no_figure_tells_of_stops_nothing_better(run: TuningRun, tmp_path: Path, monkeypatch) -> None:
+    """Levels without a figure stand first: they are neither kept nor do they order the others."""
+    levels = [-2, -3, 2, -2, 3, 6, -3, 4, 5]
+    monkeypatch.setattr(TuningRun, "drawn", lambda self: [{}, *({"level": level} for level in levels)])
+
+    def told(fitted: Level, snapshot: base.Snapshot) -> base.Evaluation:
+        level, gain = fitted.params.level, float(fitted.params.level * fitted.params.rounds)
+        if level == -3 and snapshot.as_of != AS_OF - timedelta(days=2 * HORIZON):
+            return base.Evaluation({"other": gain})  # on one window alone
+        return base.Evaluation({"gain": float("nan") if level == -2 else gain})
+
+    monkeypatch.setitem(base.MODELS, "level", replace(MODEL, evaluate=told))
+    tuned = tuning.search(run, tmp_path, on_ray=False)
+    assert tuned.best.drawn == {"level": 6} and tuned.best.is_whole
+    assert not any(trial.is_whole for trial in tuned.trials[1:] if trial.drawn["level"] < 0)
+    assert [trial.rung for trial in tuned.trials if trial.drawn.get("level") == -2] == [1, 1]
+
+
 def test_a_broken_search_goes_on_where_it_stopped(run: TuningRun, tmp_path: Path, monkeypatch) -> None:
     whole = tuning.search(run, tmp_path / "whole", on_ray=False)
     judged, judge = len(CALLS), TuningRun.judge
