@@ -33,7 +33,7 @@ class CostToServe(
     cost_amount = Money(description="Of these contacts")
     unpriced_contact_count = Integer(description="Of a type without a rate: they cost nothing here")
     order_count = Integer(description="Orders within the window")
-    net_amount = Money(description="Net sales within the window")
+    net_amount = Money(description="Sold less given back within the window; below 0 of who only gave back")
     cost_per_order = Float(nullable=True, description="Null: no order")
 
 
@@ -72,7 +72,6 @@ def cost_to_serve(
         silver_subject_days.filter(known, pl.col("on").is_between(start, as_of, closed="left"))
         .group_by("person_id")
         .agg(pl.col("order_count").sum(), pl.col("net_amount").sum().cast(pl.Decimal(12, 2)))
-        .filter(pl.col("order_count") > 0)
     )
     counts = ("contact_count", "unpriced_contact_count", "order_count")
     return (
@@ -82,6 +81,8 @@ def cost_to_serve(
             pl.col("cost_amount", "net_amount").fill_null(0),
             pl.col("handling_minutes").fill_null(0.0),
         )
+        # Who only gave back has no row of its own; of who asked, too, what was given back counts.
+        .filter((pl.col("order_count") > 0) | (pl.col("contact_count") > 0))
         .with_columns(
             as_of=pl.lit(as_of),
             cost_per_order=pl.when(pl.col("order_count") > 0).then(

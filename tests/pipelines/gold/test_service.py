@@ -254,6 +254,19 @@ def test_costs_are_rates_by_type_and_an_unknown_type_is_counted() -> None:
     assert by["cost_per_person_low"].null_count() == len(by), "an interval of two people is none"
 
 
+def test_who_asks_and_only_gives_back_has_bought_less_than_nothing() -> None:
+    contacts = pl.LazyFrame(
+        {"person_id": ["asked"], "occurred_on": [date(2026, 5, 1)], "contact_type": ["PHONE"],
+         "resolution_minutes": [1]}
+    )  # fmt: skip
+    days = pl.LazyFrame(
+        {"person_id": ["asked", "silent"], "on": [date(2026, 5, 1)] * 2, "order_count": [0, 0],
+         "net_amount": ["-40.00", "-10.00"]}
+    ).with_columns(pl.col("net_amount").cast(pl.Decimal(12, 2)))  # fmt: skip
+    made = cost_to_serve(contacts, days, AS_OF, RULES).collect()
+    assert made.select("person_id", "order_count", pl.col("net_amount").cast(pl.Float64)).rows() == [("asked", 0, -40)]
+
+
 def test_intervals_and_corrections_are_the_published_ones() -> None:
     low, high = pl.select(*(e.alias(n) for e, n in zip(wilson(pl.lit(8), pl.lit(10), 0.95), "lh", strict=True))).row(0)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
