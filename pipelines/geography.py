@@ -6,6 +6,8 @@ Cells are those of H3 (Uber, 2018): hexagons of about equal size. `CELL` is a di
 
 from __future__ import annotations
 
+from datetime import date
+
 import h3
 import numpy as np
 import polars as pl
@@ -18,6 +20,16 @@ DIGITS = {"AUS": 4, "CHE": 4, "DEU": 5, "ESP": 5, "EST": 5, "FIN": 5, "FRA": 5, 
 # Countries where lists often hold the first characters of a code alone; of a British one all but the last three,
 # of a Brazilian one the code of its district.
 FIRST = {"CAN": 3, "IRL": 3, "MLT": 3, "NLD": 4}
+
+
+def is_open(as_of: date) -> pl.Expr:
+    """Whether a store has opened and not closed before a date, as far as is known."""
+    return (pl.col("opened_on").is_null() | (pl.col("opened_on") < as_of)) & ~has_closed(as_of)
+
+
+def has_closed(as_of: date) -> pl.Expr:
+    """Whether the last day of business lies before a date."""
+    return (pl.col("closed_on") < as_of).fill_null(False)
 
 
 def postal_key(code: pl.Expr, country: pl.Expr) -> pl.Expr:

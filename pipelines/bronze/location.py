@@ -36,6 +36,7 @@ class Stores(Table, table="bronze.stores", key=("STORE_ID",), erasure="none"):
     LATITUDE = Float(nullable=True, min=-90, max=90)
     LONGITUDE = Float(nullable=True, min=-180, max=180)
     OPENED_DATE = Date(nullable=True)
+    CLOSED_DATE = Date(nullable=True, description="Last day of business; empty: it is open, as far as is known")
 
 
 class AreaCentroids(

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from scipy import special
 
-from customer360.pipelines.geography import arc_km, nearest, on_sphere
+from customer360.pipelines.geography import arc_km, is_open, nearest, on_sphere
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.estimates import Z
 from customer360.pipelines.inference.verdicts import EFFECT, NO_EFFECT_SHOWN, NOT_ENOUGH_EVIDENCE
@@ -218,9 +218,7 @@ def white_space(
         .group_by("area_id", "store_id")
         .agg(people=pl.len())
     )
-    open_ = silver_store_places.filter(
-        pl.col("latitude").is_not_null(), pl.col("opened_on").is_null() | (pl.col("opened_on") < as_of)
-    ).sort("store_id")  # fmt: skip
+    open_ = silver_store_places.filter(pl.col("latitude").is_not_null(), is_open(as_of)).sort("store_id")
     areas, stores, counted = pl.collect_all([
         silver_areas.filter(pl.col("population") > 0).sort("area_id"), open_, customers
     ])  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from scipy import special
 
+from customer360.pipelines.geography import has_closed
 from customer360.pipelines.inference.estimates import Z
 from customer360.pipelines.inference.verdicts import MEASURED, NOT_ENOUGH_EVIDENCE, NOT_ENOUGH_HISTORY
 from customer360.pipelines.rules import EnrichmentRules, SupplyRules
@@ -33,12 +34,14 @@ class ProductDemand(
 
     product_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    day_count = Integer()
-    unit_count = Integer()
-    daily_mean = Float(nullable=True)
+    day_count = Integer(description="Days that demand is counted over")
+    unit_count = Integer(description="Units sold on them")
+    daily_mean = Float(nullable=True, description="unit_count / day_count; null without a day")
     daily_mean_low = Float(nullable=True, description="95 % interval, from the spread of whole weeks")
     daily_mean_high = Float(nullable=True)
-    daily_sd = Float(nullable=True)
+    daily_sd = Float(
+        nullable=True, description="Standard deviation of the units of a day, days without a sale among them"
+    )
     status = OneOf(
         MEASURED,
         NOT_ENOUGH_HISTORY,
@@ -56,6 +59,7 @@ def _sold(items: pl.LazyFrame, as_of: date, rules: SupplyRules) -> pl.LazyFrame:
 
 ITEMS = ("product_id", "occurred_on", "is_sale", "is_product", "quantity")
 STOCK = ("product_id", "store_id", "quantity_on_hand", "updated_at")
+STORES = ("store_id", "closed_on")
 INSTANT = pl.Datetime("us", "UTC")
 
 
@@ -133,22 +137,24 @@ class StockPlan(Table, table="gold.stock_plan", partition_by=("as_of",), sort_by
     product_id = String(primary_key=True)
     as_of = Date(primary_key=True)
     vendor_id = String(nullable=True, description="Of the latest order")
-    service_level = Float()
+    service_level = Float(description="Share of order cycles that are to pass without a stock-out (rule file)")
     daily_mean = Float(nullable=True, description="gold.product_demand")
-    daily_sd = Float(nullable=True)
+    daily_sd = Float(nullable=True, description="gold.product_demand")
     lead_mean_days = Float(nullable=True, description="gold.lead_times, fitted")
-    lead_sd_days = Float(nullable=True)
-    reorder_point = Float(nullable=True)
+    lead_sd_days = Float(nullable=True, description="gold.lead_times, fitted")
+    reorder_point = Float(nullable=True, description="Stock at which to order again, by the formula")
     reorder_point_low = Float(nullable=True, description="95 % interval: of demand and lead time as far as known")
     reorder_point_high = Float(nullable=True)
     safety_stock = Float(nullable=True, description="reorder_point less the mean demand of a lead time")
-    empirical_reorder_point = Float(nullable=True)
-    empirical_safety_stock = Float(nullable=True)
+    empirical_reorder_point = Float(nullable=True, description="The same by stretches of the past")
+    empirical_safety_stock = Float(
+        nullable=True, description="empirical_reorder_point less the mean demand of a lead time"
+    )
     on_hand = Integer(
         nullable=True,
         description="Of all locations, stores and distribution centres, by the feed that reported each last, however"
-        " long ago (a report without a date counts at every as_of); null: none does. gold.assortment tells that of"
-        " stores",
+        " long ago (a report without a date counts at every as_of), without stores that have closed; null: none does."
+        " gold.assortment tells that of stores",
     )
     location_count = Integer(description="Locations of on_hand: where one does not report, too much is due")
     on_order = Integer(description="Of lines open, ordered within the window: not received, or refused")
@@ -158,7 +164,11 @@ class StockPlan(Table, table="gold.stock_plan", partition_by=("as_of",), sort_by
     )
 
 
-@builds(StockPlan, rules="enrichment", reads={"silver.transaction_items": ITEMS, "silver.stock": STOCK})
+@builds(
+    StockPlan,
+    rules="enrichment",
+    reads={"silver.transaction_items": ITEMS, "silver.stock": STOCK, "silver.stores": STORES},
+)
 def stock_plan(
     gold_product_demand: pl.LazyFrame,
     gold_lead_times: pl.LazyFrame,
@@ -168,6 +178,7 @@ def stock_plan(
     silver_stock_days: pl.LazyFrame,
     silver_stock: pl.LazyFrame,
     silver_stock_counts: pl.LazyFrame,
+    silver_stores: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
@@ -184,7 +195,11 @@ def stock_plan(
     plans = (
         gold_product_demand.join(of_vendor, on="product_id", how="left")
         .join(leads, on=["vendor_id", "source_system"], how="left")
-        .join(_position(silver_stock_days, silver_stock, silver_stock_counts, as_of), on="product_id", how="left")
+        .join(
+            _position(silver_stock_days, silver_stock, silver_stock_counts, silver_stores, as_of),
+            on="product_id",
+            how="left",
+        )
         .join(
             _on_order(orders.filter("is_open", pl.col("ordered_on") >= since), silver_deliveries, as_of),
             on="product_id",
@@ -284,11 +299,14 @@ def _empirical(
     return pl.Series(points, dtype=pl.Float64)
 
 
-def _position(days: pl.LazyFrame, stock: pl.LazyFrame, counts: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+def _position(
+    days: pl.LazyFrame, stock: pl.LazyFrame, counts: pl.LazyFrame, stores: pl.LazyFrame, as_of: date
+) -> pl.LazyFrame:
     """Units of each product at all its locations, each as last reported before ``as_of`` by any feed: snapshots of days
-    and counts; current stock without a date where there is neither. With ``location_count``, and
-    ``other_location_count``, those of which no snapshot tells.
+    and counts; current stock without a date where there is neither. Stores that have closed hold none. With
+    ``location_count``, and ``other_location_count``, those of which no snapshot tells.
     """
+    closed = stores.filter(has_closed(as_of)).select("store_id")
     at, place = "counted_at", ["product_id", "store_id"]
     # Of a snapshot the last moment of its day; a count of that moment is the same as the snapshot, or comes after it.
     end = (pl.col("on") + pl.duration(days=1)).cast(INSTANT) - pl.duration(microseconds=1)
@@ -302,7 +320,8 @@ def _position(days: pl.LazyFrame, stock: pl.LazyFrame, counts: pl.LazyFrame, as_
     columns = [*place, at, "quantity_on_hand", "is_snapshot"]
     told = pl.concat([undated.select(columns), counted.select(columns), snapshots.select(columns)])
     last = (
-        told.with_columns(pl.col("is_snapshot").any().over(place))
+        told.join(closed, on="store_id", how="anti")
+        .with_columns(pl.col("is_snapshot").any().over(place))
         .sort(at, nulls_last=False, maintain_order=True)
         .unique(place, keep="last", maintain_order=True)
     )
@@ -350,11 +369,16 @@ class StockEfficiency(
     )
 
 
-@builds(StockEfficiency, rules="enrichment", reads={"silver.transaction_items": ITEMS, "silver.stock": STOCK})
+@builds(
+    StockEfficiency,
+    rules="enrichment",
+    reads={"silver.transaction_items": ITEMS, "silver.stock": STOCK, "silver.stores": STORES},
+)
 def stock_efficiency(
     silver_stock_days: pl.LazyFrame,
     silver_stock: pl.LazyFrame,
     silver_stock_counts: pl.LazyFrame,
+    silver_stores: pl.LazyFrame,
     silver_transaction_items: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
@@ -380,7 +404,9 @@ def stock_efficiency(
     daily = pl.col("unit_count") / pl.col("days")
     return (
         counted.join(
-            _position(silver_stock_days, silver_stock, silver_stock_counts, as_of), on="product_id", how="left"
+            _position(silver_stock_days, silver_stock, silver_stock_counts, silver_stores, as_of),
+            on="product_id",
+            how="left",
         )
         .with_columns(
             as_of=pl.lit(as_of),

@@ -29,13 +29,15 @@ class Stores(Table, table="silver.stores", per="store_id", sort_by=("store_id",)
     latitude = Float(nullable=True)
     longitude = Float(nullable=True)
     opened_on = Date(nullable=True)
+    closed_on = Date(nullable=True, description="Last day of business; null: it is open, as far as is known")
 
 
 @builds(Stores)
 def stores(bronze_stores: pl.LazyFrame) -> pl.LazyFrame:
     """Current stores."""
-    same = [c for c in Stores.columns() if c != "opened_on"]
-    return bronze_stores.select(*(pl.col(c.upper()).alias(c) for c in same), opened_on="OPENED_DATE")
+    dates = {"opened_on": "OPENED_DATE", "closed_on": "CLOSED_DATE"}
+    same = [c for c in Stores.columns() if c not in dates]
+    return bronze_stores.select(*(pl.col(c.upper()).alias(c) for c in same), **dates)
 
 
 class PostalPlaces(Table, table="silver.postal_places", per="postal_code", sort_by=("country_code", "postal_code")):
@@ -194,6 +196,7 @@ class StorePlaces(Table, table="silver.store_places", per="store_id", sort_by=("
     latitude = Float(nullable=True)
     longitude = Float(nullable=True)
     opened_on = Date(nullable=True)
+    closed_on = Date(nullable=True, description="Last day of business; null: it is open, as far as is known")
 
 
 @builds(StorePlaces)
@@ -205,6 +208,7 @@ def store_places(silver_stores: pl.LazyFrame, silver_areas: pl.LazyFrame, silver
     return located(named, "store_id", silver_areas, silver_cities).select(
         "store_id",
         "opened_on",
+        "closed_on",
         *(pl.when(told).then(f"own_{c}").otherwise(c).alias(c) for c in ("latitude", "longitude")),
         found_by=pl.when(told).then(pl.lit("COORDINATES")).otherwise("found_by"),
     )

@@ -185,7 +185,8 @@ def _towns(rng: np.random.Generator, decay: float, pull: float) -> tuple[tuple[p
     count = len(owner)
     stores = pl.DataFrame(
         {"store_id": [f"S{n}" for n in range(len(shops))], "latitude": shops, "longitude": [-90.0] * len(shops),
-         "opened_on": pl.Series([None] * len(shops), dtype=pl.Date)}
+         "opened_on": pl.Series([None] * len(shops), dtype=pl.Date),
+         "closed_on": pl.Series([None] * len(shops), dtype=pl.Date)}
     )  # fmt: skip
     sales = pl.DataFrame(
         {"person_id": pl.int_range(count, eager=True).cast(pl.String), "store_id": stores["store_id"][store[owner]]}

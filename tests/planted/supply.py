@@ -131,9 +131,10 @@ def _plan(seed: int, demand: np.ndarray, size: float, spread: float) -> tuple[pl
     current, counts = (
         pl.LazyFrame(schema=shelf | {at: pl.Datetime("us", "UTC")}) for at in ("updated_at", "counted_at")
     )
+    shops = pl.LazyFrame(schema={"store_id": pl.String, "closed_on": pl.Date})
     leads = lead_times(orders, receipts, AS_OF, RULES)
     plan = stock_plan(
-        demand_table.lazy(), leads, items, orders, receipts, stock, current, counts, AS_OF, RULES
+        demand_table.lazy(), leads, items, orders, receipts, stock, current, counts, shops, AS_OF, RULES
     ).collect()
     return plan.sort("product_id"), rng
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from customer360.pipelines.geography import nearest, on_sphere
+from customer360.pipelines.geography import is_open, nearest, on_sphere
 from customer360.pipelines.stays import stays
 from customer360.platform.tables import Float, Integer, OneOf, String, Table, Timestamp, personal
 
@@ -44,9 +44,7 @@ def location(
             location_until_at=pl.col("entered_at").last(),
         )
     )
-    open_ = stores.filter(
-        pl.col("latitude").is_not_null(), pl.col("opened_on").is_null() | (pl.col("opened_on") < as_of)
-    )
+    open_ = stores.filter(pl.col("latitude").is_not_null(), is_open(as_of))
     found = areas.select("person_id", home_cell="coarse_cell", located_by="found_by")
     return (
         profile.join(found, on="person_id", how="left")

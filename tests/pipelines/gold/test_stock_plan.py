@@ -39,5 +39,10 @@ def test_stock_is_that_of_all_locations_whichever_feed_reports_them() -> None:
         {"product_id": "p", "store_id": ["S3", "S1"], "quantity_on_hand": [700, 1], "updated_at": None},
         schema_overrides={"updated_at": INSTANT},
     )
-    told = _position(days, stock, counts, AS_OF).collect().row(0, named=True)
+    shops = pl.LazyFrame(
+        {"store_id": ["S1", "S3"], "closed_on": [None, AS_OF]}, schema_overrides={"closed_on": pl.Date}
+    )
+    told = _position(days, stock, counts, shops, AS_OF).collect().row(0, named=True)
     assert told == {"product_id": "p", "on_hand": 8 + 30 + 0 + 700, "location_count": 4, "other_location_count": 2}
+    later = _position(days, stock, counts, shops, AS_OF + timedelta(days=1)).collect().row(0, named=True)
+    assert (later["on_hand"], later["location_count"]) == (99 + 30 + 99, 3), "S3 has closed"
