@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from customer360.pipelines.inference.proportions import wilson
+from customer360.pipelines.inference.proportions import design_effect, wilson
 from customer360.pipelines.money import TOTAL, UNSTATED, converted, with_rate
 
 # What analytics tools write for a visit that no campaign brought.
@@ -162,9 +162,11 @@ def _staged(folded: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def rates(counts: pl.LazyFrame, of: dict[str, tuple[str, str]], confidence: float) -> pl.LazyFrame:
-    """Adds for each name ``<name>_rate`` of two counts, and its Wilson interval; null without a denominator."""
+    """Adds for each name ``<name>_rate`` of two counts, and its Wilson interval, as wide as ``<name>_squares`` make it
+    (`design_effect`); null without a denominator."""
     for name, (count, total) in of.items():
-        low, high = wilson(pl.col(count), pl.col(total), confidence)
+        design = design_effect(pl.col(count), pl.col(total), pl.col(f"{name}_squares"))
+        low, high = wilson(pl.col(count) / design, pl.col(total) / design, confidence)
         share = pl.when(pl.col(total) > 0).then(pl.col(count) / pl.col(total))
         counts = counts.with_columns(
             share.alias(f"{name}_rate"), low.alias(f"{name}_rate_low"), high.alias(f"{name}_rate_high")

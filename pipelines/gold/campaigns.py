@@ -17,6 +17,7 @@ from customer360.pipelines.campaigns import (
     revenue_before,
     spending,
 )
+from customer360.pipelines.inference.proportions import squares_of
 from customer360.pipelines.money import TOTAL, UNSTATED
 from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
@@ -68,8 +69,12 @@ class CampaignPerformance(
     opened_person_count = Integer(description="Of opened ones")
     clicked_person_count = Integer(description="Of clicked ones")
     converted_person_count = Integer(description="Of those followed by a purchase")
-    delivered_rate = Float(nullable=True, description="Of messages, with Wilson's interval. Null where nothing is"
-                           " counted among, and where the platform reports neither sending nor delivery")  # fmt: skip
+    delivered_rate = Float(
+        nullable=True,
+        description="Of messages, with Wilson's interval, wider as those of one subject are alike. Null where nothing"
+        " is"
+        " counted among, and where the platform reports neither sending nor delivery",
+    )
     delivered_rate_low = Float(nullable=True)
     delivered_rate_high = Float(nullable=True)
     open_rate = Float(nullable=True, description="opened_count / delivered_count")
@@ -135,8 +140,14 @@ def campaign_performance(
     told = messages.join(credited, on=list(MESSAGE), how="left").with_columns(
         is_converted=pl.col("conversion_count").is_not_null()
     )
+    # Of one message each, persons are free draws; of a series of messages under one name they are not.
+    counts = [pl.col(f"is_{stage}").sum().cast(pl.Int64).alias(f"{stage}_count") for stage in STAGES]
+    people = told.group_by("campaign_id", "channel", "subject_id").agg(counts)
+    alike = people.group_by("campaign_id", "channel").agg(
+        squares_of(pl.col(hits), pl.col(among)).alias(f"{name}_squares") for name, (hits, among) in RATES.items()
+    )
     counted = told.group_by("campaign_id", "channel").agg(
-        *(pl.col(f"is_{stage}").sum().cast(pl.Int64).alias(f"{stage}_count") for stage in STAGES),
+        *counts,
         *(pl.col("subject_id").filter(pl.col(f"is_{stage}")).n_unique().cast(pl.Int64).alias(f"{stage}_person_count")
           for stage in PEOPLE),
         pl.col("conversion_count", "unconverted_count").sum().cast(pl.Int64),
@@ -147,7 +158,7 @@ def campaign_performance(
         is_told=(pl.col("says_sent") | pl.col("says_delivered")).any(),
         last_at=pl.max_horizontal("first_at", "sent_at", "last_clicked_at").max(),
     )  # fmt: skip
-    known = rates(counted, RATES, rules.confidence).with_columns(
+    known = rates(counted.join(alike, on=["campaign_id", "channel"]), RATES, rules.confidence).with_columns(
         pl.when("is_told").then(pl.col(f"{name}_rate{end}")).alias(f"{name}_rate{end}")
         for name in ALONE for end in ("", "_low", "_high")
     )  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from customer360.pipelines.campaigns import TOUCHES, messages_of, midnight
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.intervals import adjusted_column
-from customer360.pipelines.inference.proportions import design_effect, wilson, z_of
+from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson, z_of
 from customer360.pipelines.inference.verdicts import NO_EFFECT_SHOWN, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
@@ -28,7 +28,7 @@ class MessageFrequency(
     Whoever is written to more often may be another kind of reader: gold.message_fatigue compares each with himself.
     """
 
-    channel = String(primary_key=True)
+    channel = String(primary_key=True, description="That the messages were sent over")
     earlier_from = Integer(primary_key=True, description="Messages of any channel in the rule's days before, at least")
     as_of = Date(primary_key=True)
     earlier_below = Integer(nullable=True, description="Fewer than; null for the last band")
@@ -48,7 +48,7 @@ class MessageFatigue(Table, table="gold.message_fatigue", partition_by=("as_of",
     that of whole persons (clustered). Intervals are each channel's own; what is claimed is corrected for their number.
     """
 
-    channel = String(primary_key=True)
+    channel = String(primary_key=True, description="That the messages were sent over")
     as_of = Date(primary_key=True)
     status = OneOf(
         "FATIGUE", "RISES", NO_EFFECT_SHOWN, NOT_ENOUGH_EVIDENCE,
@@ -81,7 +81,7 @@ def message_frequency(
         message_count=pl.col("n").sum(),
         person_count=pl.len().cast(pl.Int64),
         response_count=pl.col("a").sum().cast(pl.Int64),
-        squares=sums.total((pl.col("a") - pl.col("n") * (pl.col("a").sum() / pl.col("n").sum())) ** 2),
+        squares=squares_of(pl.col("a"), pl.col("n")),
     )
     answered, all_of = pl.col("response_count"), pl.col("message_count")
     design = design_effect(answered, all_of, pl.col("squares"))

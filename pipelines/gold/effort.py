@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from customer360.pipelines.inference import sums
-from customer360.pipelines.inference.proportions import wilson, z_of
+from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson, z_of
 from customer360.pipelines.inference.verdicts import MEASURED, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules.journey import JourneyRules
 from customer360.platform.graph import builds
@@ -28,7 +28,7 @@ class CustomerEffort(Table, table="gold.customer_effort", partition_by=("as_of",
 
     as_of = Date(primary_key=True)
     month = Date(primary_key=True, description="First day of the calendar month of the ticket, and of the contact")
-    category = String(primary_key=True)
+    category = String(primary_key=True, description=f"{ALL}: every one; UNKNOWN: neither delivered nor read")
     status = OneOf(
         MEASURED,
         NOT_ENOUGH_EVIDENCE,
@@ -36,7 +36,7 @@ class CustomerEffort(Table, table="gold.customer_effort", partition_by=("as_of",
     )
     resolved_count = Integer(description="Tickets")
     contact_count = Integer(description="Contacts about these tickets")
-    contacts_per_resolution = Float(nullable=True)
+    contacts_per_resolution = Float(nullable=True, description="contact_count / resolved_count")
     contacts_per_resolution_low = Float(nullable=True)
     contacts_per_resolution_high = Float(nullable=True)
     single_contact_count = Integer(description="Tickets that took one contact")
@@ -49,7 +49,8 @@ class CustomerEffort(Table, table="gold.customer_effort", partition_by=("as_of",
     switched_rate_high = Float(nullable=True)
     followed_count = Integer(description="Contacts of known subjects, whose days for a repeat are over at as_of")
     repeat_count = Integer(description="Of these, followed by one of the same subject and category within these days")
-    repeat_rate = Float(nullable=True, description="repeat_count / followed_count; null where there are too few")
+    repeat_rate = Float(nullable=True, description="repeat_count / followed_count; null where there are too few. Its"
+                        " interval is wider as contacts of one subject are alike")  # fmt: skip
     repeat_rate_low = Float(nullable=True)
     repeat_rate_high = Float(nullable=True)
 
@@ -127,11 +128,14 @@ def _repeats(contacts: pl.LazyFrame, now: pl.Expr, params: JourneyRules) -> pl.L
         contacts.sort("subject_id", "occurred_at")
         .with_columns(is_repeated=(following <= window).fill_null(False))
         .filter(pl.col("occurred_at") + window < now, ~pl.col("subject_id").str.starts_with("i:"))
-        .select("is_repeated", "category", month=_month("occurred_at"))
+        .select("is_repeated", "category", "subject_id", month=_month("occurred_at"))
     )
-    return _with_all(rows).group_by(CELL).agg(
-        followed_count=pl.len().cast(pl.Int64), repeat_count=pl.col("is_repeated").sum().cast(pl.Int64)
+    people = _with_all(rows).group_by(*CELL, "subject_id").agg(
+        n=pl.len().cast(pl.Int64), a=pl.col("is_repeated").sum().cast(pl.Int64)
     )  # fmt: skip
+    return people.group_by(CELL).agg(
+        followed_count=pl.col("n").sum(), repeat_count=pl.col("a").sum(), squares=squares_of(pl.col("a"), pl.col("n"))
+    )
 
 
 def _rated(rows: pl.LazyFrame, params: JourneyRules) -> pl.LazyFrame:
@@ -145,7 +149,9 @@ def _rated(rows: pl.LazyFrame, params: JourneyRules) -> pl.LazyFrame:
     }
     for name, of in (("single_contact", "resolved"), ("switched", "resolved"), ("repeat", "followed")):
         hits, base = pl.col(f"{name}_count"), pl.col(f"{of}_count")
-        low, high = wilson(hits, base, params.confidence)
+        # One who asks again and again is one, however many of the contacts are its own.
+        design = design_effect(hits, base, pl.col("squares").fill_null(0.0)) if name == "repeat" else pl.lit(1.0)
+        low, high = wilson(hits / design, base / design, params.confidence)
         for suffix, value in (("rate", hits / base), ("rate_low", low), ("rate_high", high)):
             told[f"{name}_{suffix}"] = pl.when(base >= LEAST).then(value)
     return rows.with_columns(

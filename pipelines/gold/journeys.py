@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.inference.proportions import wilson
+from customer360.pipelines.inference.proportions import shares_of_kinds, wilson
 from customer360.pipelines.rules.journey import JourneyRules
 from customer360.pipelines.vocabulary import JOURNEY_STAGES
 from customer360.platform.graph import builds
@@ -112,7 +112,9 @@ class StageTransitions(
     to_stage = OneOf(*JOURNEY_STAGES, END, primary_key=True, description="END: of a journey that is over")
     transition_count = Integer(description="Times that journeys went that way")
     from_count = Integer(description="Transitions out of from_stage")
-    rate = Float(description="transition_count / from_count")
+    rate = Float(
+        description="transition_count / from_count; Wilson's interval, wider as journeys of one person are alike"
+    )
     rate_low = Float()
     rate_high = Float()
     median_hours = Float(nullable=True, description="From reaching from_stage to reaching to_stage; null at either end")
@@ -130,22 +132,23 @@ def stage_transitions(silver_touchpoints: pl.LazyFrame, as_of: date, params: Jou
         next_stage=pl.col("stage").shift(-1).over(OWN), next_at=pl.col("occurred_at").shift(-1).over(OWN)
     )
     began = reached.filter(pl.col("stage").is_first_distinct().over(OWN) & pl.col("begins")).select(
-        from_stage=pl.lit(START), to_stage="stage", hours=pl.lit(None, pl.Float64)
+        "person_id", from_stage=pl.lit(START), to_stage="stage", hours=pl.lit(None, pl.Float64)
     )
     hours = (pl.col("next_at") - pl.col("occurred_at")).dt.total_seconds() / 3600
     went = reached.filter(pl.col("next_stage").is_not_null() | pl.col("ended")).select(
-        from_stage="stage", to_stage=pl.col("next_stage").fill_null(END), hours=hours
+        "person_id", from_stage="stage", to_stage=pl.col("next_stage").fill_null(END), hours=hours
     )
     count, out = pl.col("transition_count"), pl.col("from_count")
-    low, high = wilson(count, out, params.confidence)
+    low, high = wilson(count / pl.col("design"), out / pl.col("design"), params.confidence)
     here, there = (
         pl.col(c).replace_strict(HEIGHT, default=None, return_dtype=pl.Int8) for c in ("from_stage", "to_stage")
     )
+    ways = pl.concat([began, went])
+    counted = shares_of_kinds(ways, "to_stage", "from_stage", "person_id")
     return (
-        pl.concat([began, went])
-        .group_by("from_stage", "to_stage")
-        .agg(transition_count=pl.len().cast(pl.Int64), median_hours=pl.col("hours").median())
-        .with_columns(from_count=count.sum().over("from_stage"))
+        ways.group_by("from_stage", "to_stage")
+        .agg(median_hours=pl.col("hours").median())
+        .join(counted.rename({"count": "transition_count", "of": "from_count"}), on=["from_stage", "to_stage"])
         .with_columns(
             as_of=pl.lit(as_of),
             rate=count / out,

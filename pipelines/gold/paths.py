@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from customer360.pipelines.funnels import is_followed
-from customer360.pipelines.inference.proportions import wilson
+from customer360.pipelines.inference.proportions import shares_of_kinds, wilson
 from customer360.pipelines.rules.journey import JourneyRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
@@ -30,13 +30,15 @@ class PurchasePaths(Table, table="gold.purchase_paths", partition_by=("as_of",),
     as_of = Date(primary_key=True)
     rank = Integer(primary_key=True, min=1, description="By purchases; the last row is of all other paths")
     path = String(description=f"Steps with ` > ` between; {DIRECT}: none was seen")
-    is_other = Boolean()
-    purchase_count = Integer()
-    all_purchase_count = Integer()
+    is_other = Boolean(description="The last row, of the paths that are not told one by one")
+    purchase_count = Integer(description="Purchases that the path led to")
+    all_purchase_count = Integer(description="Purchases of all paths")
     guest_purchase_count = Integer(
         description="Beside all of these: receipts without an account, whose path is unknown"
     )
-    share = Float(description="purchase_count / all_purchase_count")
+    share = Float(
+        description="purchase_count / all_purchase_count; its interval is wider as purchases of one are alike"
+    )
     share_low = Float()
     share_high = Float()
     mean_touch_count = Float(description="Touchpoints before the purchase, repeats included")
@@ -51,7 +53,9 @@ class PurchaseTouches(Table, table="gold.purchase_touches", partition_by=("as_of
     touch = String(primary_key=True, description=f"As in paths; {DIRECT}: none was seen")
     purchase_count = Integer(description="Purchases whose path has the touchpoint there")
     all_purchase_count = Integer(description="Purchases of all touchpoints")
-    share = Float(description="purchase_count / all_purchase_count")
+    share = Float(
+        description="purchase_count / all_purchase_count; its interval is wider as purchases of one are alike"
+    )
     share_low = Float()
     share_high = Float()
 
@@ -98,18 +102,16 @@ def purchase_paths(silver_touchpoints: pl.LazyFrame, as_of: date, params: Journe
         .with_row_index("rank", offset=1).select("path", rank=pl.col("rank").cast(pl.Int64).clip(0, params.paths + 1))
     )  # fmt: skip
     is_other = pl.col("rank") > params.paths
-    counted = (
-        named.join(ranks, on="path")
-        .group_by("rank")
-        .agg(
-            path=pl.when(is_other.first()).then(pl.lit(OTHER)).otherwise(pl.col("path").first()),
-            is_other=is_other.first(),
-            purchase_count=pl.len().cast(pl.Int64),
-            mean_touch_count=pl.col("touch_count").mean(),
-            median_hours=pl.col("hours").median(),
-        )
+    ranked = named.join(ranks, on="path").with_columns(position=pl.lit(""))
+    described = ranked.group_by("rank").agg(
+        path=pl.when(is_other.first()).then(pl.lit(OTHER)).otherwise(pl.col("path").first()),
+        is_other=is_other.first(),
+        mean_touch_count=pl.col("touch_count").mean(),
+        median_hours=pl.col("hours").median(),
     )
-    told = _shared(counted, params).join(_guests(silver_touchpoints, as_of, params), how="cross")
+    told = described.join(_shared(ranked, "rank", params), on="rank").join(
+        _guests(silver_touchpoints, as_of, params), how="cross"
+    )
     return told.with_columns(as_of=pl.lit(as_of)).select(list(PurchasePaths.columns()))
 
 
@@ -127,19 +129,19 @@ def purchase_touches(silver_touchpoints: pl.LazyFrame, as_of: date, params: Jour
     found = paths_to_purchase(silver_touchpoints, as_of, params)
     ends = {"FIRST": pl.col("touches").list.first(), "LAST": pl.col("touches").list.last()}
     parts = [
-        _shared(
-            found.group_by(position=pl.lit(name), touch=end.fill_null(DIRECT)).agg(
-                purchase_count=pl.len().cast(pl.Int64)
-            ),
-            params,
-        )
-        for name, end in ends.items()
+        found.select("subject_id", position=pl.lit(name), touch=end.fill_null(DIRECT)) for name, end in ends.items()
     ]
-    return pl.concat(parts).with_columns(as_of=pl.lit(as_of)).select(list(PurchaseTouches.columns()))
+    return (
+        _shared(pl.concat(parts), "touch", params)
+        .with_columns(as_of=pl.lit(as_of))
+        .select(list(PurchaseTouches.columns()))
+    )
 
 
-def _shared(counted: pl.LazyFrame, params: JourneyRules) -> pl.LazyFrame:
-    count = pl.col("purchase_count")
-    known = counted.with_columns(all_purchase_count=count.sum())
-    low, high = wilson(count, pl.col("all_purchase_count"), params.confidence)
-    return known.with_columns(share=count / pl.col("all_purchase_count"), share_low=low, share_high=high)
+def _shared(purchases: pl.LazyFrame, kind: str, params: JourneyRules) -> pl.LazyFrame:
+    """Purchases by position and kind, and their share of all of the position."""
+    counted = shares_of_kinds(purchases, kind, "position", "subject_id")
+    known = counted.rename({"count": "purchase_count", "of": "all_purchase_count"})
+    count, every, design = (pl.col(c) for c in ("purchase_count", "all_purchase_count", "design"))
+    low, high = wilson(count / design, every / design, params.confidence)
+    return known.with_columns(share=count / every, share_low=low, share_high=high)

@@ -17,7 +17,7 @@ from scipy.special import betaincinv, chdtrc, ndtr
 
 from customer360.pipelines.campaigns import TOUCHES, messages_of, midnight
 from customer360.pipelines.inference import sums
-from customer360.pipelines.inference.proportions import design_effect, wilson
+from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson
 from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
@@ -36,15 +36,17 @@ class ResponseRates(Table, table="gold.response_rates", partition_by=("as_of",),
     person: hours and channels that were not varied at random tell of their readers, too.
     """
 
-    kind = OneOf(*KINDS, primary_key=True)
-    segment = String(primary_key=True)
+    kind = OneOf(*KINDS, primary_key=True, description="Whether the choice is a channel or an hour")
+    segment = String(
+        primary_key=True, description=f"Of the master data; {EVERYBODY}: everybody, {UNSTATED}: it names none"
+    )
     choice = String(primary_key=True, description="The channel, or the hour of sending, 00 to 23, UTC")
     as_of = Date(primary_key=True)
     status = OneOf(
         "DIFFERENT", NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE, "ONE_CHOICE",
         description="Of the segment's choices, those with too few people left out",
     )  # fmt: skip
-    is_best = Boolean()
+    is_best = Boolean(description="The choice with the highest rate, where the choices of the segment differ")
     person_count = Integer(description="People who got such messages")
     message_count = Integer(description="Messages of the rule's history whose days for an answer are over")
     response_count = Integer(description="Opened or clicked by a person within the rule's days")
@@ -71,7 +73,7 @@ class ResponsePreferences(Table):
     )  # fmt: skip
     rank = Integer(min=1, description="1: the highest posterior mean; in the order of names among equals")
     message_count = Integer(description="Messages of the rule's history whose days for an answer are over")
-    response_count = Integer()
+    response_count = Integer(description="Of these, opened or clicked by the person within the rule's days")
     response_rate = Float(min=0, max=1, description="Posterior mean")
     response_rate_low = Float(min=0, max=1, description="Of the equal-tailed credible interval")
     response_rate_high = Float(min=0, max=1)
@@ -84,7 +86,7 @@ class ChannelPreferences(
     """One row per person, channel that it got messages over, and as_of date: how likely it answers there."""
 
     person_id = String(primary_key=True)
-    channel = String(primary_key=True)
+    channel = String(primary_key=True, description="That the messages were sent over")
     as_of = Date(primary_key=True)
 
 
@@ -95,7 +97,7 @@ class SendHourPreferences(
     """One row per person, hour at which it was sent messages (UTC), and as_of date: how likely it answers those."""
 
     person_id = String(primary_key=True)
-    send_hour = Integer(primary_key=True, min=0, max=23)
+    send_hour = Integer(primary_key=True, min=0, max=23, description="Hour at which the messages were sent, UTC")
     as_of = Date(primary_key=True)
 
 
@@ -121,7 +123,7 @@ def response_rates(
         person_count=pl.len().cast(pl.Int64),
         message_count=pl.col("n").sum().cast(pl.Int64),
         response_count=pl.col("a").sum().cast(pl.Int64),
-        residuals=sums.total((pl.col("a") - pl.col("n") * (pl.col("a").sum() / pl.col("n").sum())) ** 2),
+        residuals=squares_of(pl.col("a"), pl.col("n")),
     )
     counted = counted.with_columns(
         design=design_effect(pl.col("response_count"), pl.col("message_count"), pl.col("residuals"))
@@ -254,10 +256,9 @@ def channel_preferences(
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """People with a message in the rule's history."""
-    rules = params.engagement
-    sent = _segmented(_answers(silver_touches, silver_campaign_names, as_of, rules), silver_people)
-    told = _preferred(_by_person(sent, "CHANNEL"), gold_response_rates, "CHANNEL", rules)
-    return told.with_columns(channel="choice", as_of=pl.lit(as_of)).select(list(ChannelPreferences.columns()))
+    sent = _answers(silver_touches, silver_campaign_names, as_of, params.engagement)
+    told = _of_people(sent, silver_people, gold_response_rates, "CHANNEL", as_of, params)
+    return told.with_columns(channel="choice").select(list(ChannelPreferences.columns()))
 
 
 @builds(
@@ -274,11 +275,17 @@ def send_hour_preferences(
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """People with a message in the rule's history."""
-    rules = params.engagement
-    sent = _segmented(_answers(silver_touches, silver_campaign_names, as_of, rules), silver_people)
-    told = _preferred(_by_person(sent, "HOUR"), gold_response_rates, "HOUR", rules)
-    hour = pl.col("choice").cast(pl.Int64)
-    return told.with_columns(send_hour=hour, as_of=pl.lit(as_of)).select(list(SendHourPreferences.columns()))
+    sent = _answers(silver_touches, silver_campaign_names, as_of, params.engagement)
+    told = _of_people(sent, silver_people, gold_response_rates, "HOUR", as_of, params)
+    return told.with_columns(send_hour=pl.col("choice").cast(pl.Int64)).select(list(SendHourPreferences.columns()))
+
+
+def _of_people(
+    sent: pl.LazyFrame, people: pl.LazyFrame, rates: pl.LazyFrame, kind: str, as_of: date, params: EnrichmentRules
+) -> pl.LazyFrame:
+    """`ResponsePreferences` of each person with a message, by ``choice``."""
+    told = _preferred(_by_person(_segmented(sent, people), kind), rates, kind, params.engagement)
+    return told.with_columns(as_of=pl.lit(as_of))
 
 
 def _preferred(people: pl.LazyFrame, rates: pl.LazyFrame, kind: str, rules: EngagementRules) -> pl.LazyFrame:

@@ -8,6 +8,7 @@ import polars as pl
 
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.estimates import mean_interval, wilson
+from customer360.pipelines.inference.proportions import design_effect, squares_of
 from customer360.pipelines.inference.verdicts import MEASURED, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.money import UNSTATED
 from customer360.pipelines.receipts import MOVES, moved
@@ -27,7 +28,7 @@ class StoreMonths(Table, table="gold.store_months", sort_by=("store_id", "month"
 
     store_id = String(primary_key=True)
     month = Date(primary_key=True, description="First day of the month")
-    order_count = Integer()
+    order_count = Integer(description="Completed purchases of the month in the store")
     net_amount = Total(
         description="Sold in the month less given back in it at this store, whenever it was bought; reporting currency"
     )
@@ -35,7 +36,11 @@ class StoreMonths(Table, table="gold.store_months", sort_by=("store_id", "month"
     net_per_order = Float(
         nullable=True, description="net_amount / order_count. Null, as its interval, when NOT_ENOUGH_EVIDENCE"
     )
-    net_per_order_low = Float(nullable=True, description="95 % interval of the ratio (linearized, Student)")
+    net_per_order_low = Float(
+        nullable=True,
+        description="95 % interval of the ratio (linearized, Student), over known people, each with all that it did in"
+        " the month, and receipts of guests; null of one alone",
+    )
     net_per_order_high = Float(nullable=True)
     net_per_customer = Float(nullable=True, description="Of known people's part of net_amount; null below least_people")
     status = OneOf(MEASURED, NOT_ENOUGH_EVIDENCE, description=f"NOT_ENOUGH_EVIDENCE: fewer than {LEAST_ORDERS} orders")
@@ -63,21 +68,28 @@ def store_months(
     end, amount = as_of.replace(day=1), pl.col("net_amount")
     currency = pl.concat([silver_reporting_currency.select("currency"), pl.LazyFrame({"currency": [UNSTATED]})]).head(1)
     here = silver_transactions.filter(pl.col("channel_group") == "IN_STORE", pl.col("store_id").is_not_null())
-    # What a receipt sold and what came back of it in the month are one: apart, each would be off the mean by itself.
+    # What a receipt sold and what came back of it in the month are one, and so is what a person did: apart, each would
+    # be off the mean by itself.
     traded = (
         moved(here, "person_id", "store_id", "source_system", "transaction_id")
         .filter(pl.col("on") < end)
         .group_by("store_id", "source_system", "transaction_id", month=pl.col("on").dt.truncate("1mo"))
         .agg(pl.col("person_id").first(), pl.col("order_count", "net_amount").sum())
     )
-    known, is_order = pl.col("person_id").is_not_null(), pl.col("order_count") > 0
+    receipt = pl.concat_str("source_system", "transaction_id", separator="/")
+    buyers = traded.group_by(
+        "store_id", "month", "person_id", receipt=pl.when(pl.col("person_id").is_null()).then(receipt)
+    ).agg(pl.col("order_count", "net_amount").sum())
+    known, bought = pl.col("person_id").is_not_null(), pl.col("order_count")
     each = amount.cast(pl.Float64)
-    months = traded.group_by("store_id", "month").agg(
-        order_count=pl.col("order_count").sum(),
+    months = buyers.group_by("store_id", "month").agg(
+        order_count=bought.sum(),
         net_amount=amount.sum(),
+        buyers=pl.len().cast(pl.Int64),
         squares=sums.total(each**2),
-        of_orders=sums.total(each.filter(is_order)),
-        customer_count=pl.col("person_id").filter(is_order).drop_nulls().n_unique().cast(pl.Int64),
+        of_orders=sums.total(each * bought),
+        order_squares=(bought**2).sum(),
+        customer_count=(known & (bought > 0)).sum().cast(pl.Int64),
         of_known=amount.filter(known).sum().cast(pl.Float64),
     )
     counters = silver_store_visits.filter(pl.col("visit_source") == "COUNTER", pl.col("entered_on") < end)
@@ -88,8 +100,9 @@ def store_months(
     enough = orders >= LEAST_ORDERS
     mean = pl.when(enough).then(amount.cast(pl.Float64) / orders)
     # A ratio: receipts that only give back add to the amount and not to the count.
-    off = pl.col("squares") - 2 * mean * pl.col("of_orders") + mean**2 * orders
-    low, high = mean_interval(mean, (off.clip(0) / (orders - 1)).sqrt(), orders)
+    off = pl.col("squares") - 2 * mean * pl.col("of_orders") + mean**2 * pl.col("order_squares")
+    count = pl.col("buyers")
+    low, high = mean_interval(mean, (off.clip(0) / (count - 1)).sqrt() * count / orders, count)
     return (
         months.join(door, on=["store_id", "month"], how="full", coalesce=True)
         .with_columns(pl.col("order_count", "customer_count", "net_amount").fill_null(0))
@@ -121,7 +134,7 @@ class VisitConversion(Table, table="gold.visit_conversion", partition_by=("as_of
     conversion_rate = Float(
         nullable=True, description="purchase_visit_count / visit_count; null when NOT_ENOUGH_EVIDENCE"
     )
-    conversion_low = Float(nullable=True, description="95 % interval (Wilson)")
+    conversion_low = Float(nullable=True, description="95 % interval (Wilson), wider as visits of one person are alike")
     conversion_high = Float(nullable=True)
     status = OneOf(MEASURED, NOT_ENOUGH_EVIDENCE, description=f"NOT_ENOUGH_EVIDENCE: fewer than {LEAST_VISITS} visits")
 
@@ -161,11 +174,16 @@ def visit_conversion(
         by=["person_id", "store_id"], strategy="backward", tolerance=span + clocks, check_sortedness=False,
     )  # fmt: skip
     bought = found.filter(pl.col("visit_id").is_not_null()).select("visit_id", "source_system", bought=True).unique()
-    counted = visits.join(bought, on=["visit_id", "source_system"], how="left").group_by("store_id").agg(
-        visit_count=pl.len().cast(pl.Int64), purchase_visit_count=pl.col("bought").count().cast(pl.Int64)
+    people = visits.join(bought, on=["visit_id", "source_system"], how="left").group_by("store_id", "person_id").agg(
+        n=pl.len().cast(pl.Int64), a=pl.col("bought").count().cast(pl.Int64)
+    )  # fmt: skip
+    counted = people.group_by("store_id").agg(
+        visit_count=pl.col("n").sum(), purchase_visit_count=pl.col("a").sum(),
+        squares=squares_of(pl.col("a"), pl.col("n")),
     )  # fmt: skip
     hits, trials = pl.col("purchase_visit_count"), pl.col("visit_count")
-    low, high = wilson(hits, trials)
+    design = design_effect(hits, trials, pl.col("squares"))
+    low, high = wilson(hits / design, trials / design)
     told = {"conversion_rate": hits / trials, "conversion_low": low, "conversion_high": high}
     enough = trials >= LEAST_VISITS
     return counted.with_columns(

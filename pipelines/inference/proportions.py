@@ -10,6 +10,8 @@ from statistics import NormalDist
 
 import polars as pl
 
+from customer360.pipelines.inference import sums
+
 Interval = tuple[pl.Expr, pl.Expr]
 
 
@@ -35,7 +37,28 @@ def design_effect(count: pl.Expr, of: pl.Expr, squares: pl.Expr) -> pl.Expr:
     """By how much the variance of a share is above that of free draws, because draws of one person are alike; at least
     1. ``squares``: the sum over persons of (count - of x share) squared (Rao and Scott 1992)."""
     free = count * (1 - count / of)
-    return pl.when(free > 0).then(pl.max_horizontal(squares / free, pl.lit(1.0))).otherwise(1.0)
+    return pl.when(of > 0, free > 0).then(pl.max_horizontal(squares / free, pl.lit(1.0))).otherwise(1.0)
+
+
+def squares_of(count: pl.Expr, of: pl.Expr) -> pl.Expr:
+    """``squares`` of `design_effect`, in a group of rows of one person each."""
+    return sums.total((count - of * (count.sum() / of.sum())) ** 2)
+
+
+def shares_of_kinds(rows: pl.LazyFrame, kind: str, among: str, who: str) -> pl.LazyFrame:
+    """Rows counted by ``among`` and ``kind``: ``count``, ``of`` so many of any kind, and ``design``, the effect of rows
+    of one ``who`` being alike. What one does twice is no independent evidence."""
+    own = rows.group_by(among, kind, who).agg(a=pl.len().cast(pl.Int64))
+    each = rows.group_by(among, who).agg(n=pl.len().cast(pl.Int64))
+    every = each.group_by(among).agg(of=pl.col("n").sum(), nn=(pl.col("n") ** 2).sum())
+    a, n = pl.col("a"), pl.col("n")
+    told = own.join(each, on=[among, who]).group_by(among, kind).agg(
+        count=a.sum(), aa=(a**2).sum(), an=(a * n).sum()
+    ).join(every, on=among)  # fmt: skip
+    share = pl.col("count") / pl.col("of")
+    squares = pl.col("aa") - 2 * share * pl.col("an") + share**2 * pl.col("nn")
+    design = design_effect(pl.col("count"), pl.col("of"), squares)
+    return told.select(among, kind, "count", "of", design=design)
 
 
 def newcombe(count: pl.Expr, of: pl.Expr, other: pl.Expr, of_other: pl.Expr, confidence: float) -> Interval:

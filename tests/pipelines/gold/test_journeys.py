@@ -275,6 +275,23 @@ def test_a_person_counts_once_a_period_and_segments_follow_the_first_step(retail
     assert judged.height and set(judged["status"]) <= {"BOTTLENECK", "NO_DIFFERENCE_SHOWN", "NOT_ENOUGH_EVIDENCE"}
 
 
+def test_what_one_does_again_and_again_is_one() -> None:
+    """Ten people, five of whom buy from search ten times each and five from mail: shares of ten draws, not of 100."""
+    people = [(f"p{n}", "SEARCH" if n < 5 else "EMAIL") for n in range(10)]
+    told = pl.concat(
+        stream(*((d + k, kind, channel) for d in range(0, 100, 10) for k, kind, channel in
+                 ((0, "VISIT", came), (0.5, "PURCHASE", "WEB"))), person=person)
+        for person, came in people
+    )  # fmt: skip
+    rows = purchase_paths(told, AS_OF, RULES).collect()
+    assert rows["purchase_count"].to_list() == [50, 50]
+    assert rows.row(0, named=True)["share_low"] == pytest.approx(0.237, abs=0.001)
+    ends = purchase_touches(told, AS_OF, RULES).collect().filter(position="LAST")
+    assert ends["share_high"].to_list() == pytest.approx([0.763, 0.763], abs=0.001)
+    ways = stage_transitions(told, AS_OF, RULES).collect()
+    assert ways.filter(pl.col("from_stage") != "START").select(pl.col("rate_low") <= pl.col("rate")).to_series().all()
+
+
 def test_nothing_gives_nothing() -> None:
     none = stream((0, "VISIT", "SEARCH")).filter(pl.lit(False))
     for build in (journeys, stage_transitions, funnel_steps, purchase_paths, purchase_touches):

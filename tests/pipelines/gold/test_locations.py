@@ -126,8 +126,9 @@ def test_a_person_has_the_nearest_store_that_is_open() -> None:
     people = pl.LazyFrame({"person_id": ["near", "nowhere"], "found_by": ["CITY", "NONE"], "coarse_cell": ["C", None],
                            "latitude": [40.0, None], "longitude": [-80.0, None]})  # fmt: skip
     stores = pl.LazyFrame(
-        {"store_id": ["open", "future", "lost"], "latitude": [40.5, 40.0, None], "longitude": [-80.0, -80.0, None],
-         "opened_on": [None, AS_OF, None]}, schema_overrides={"opened_on": pl.Date},
+        {"store_id": ["open", "future", "lost", "gone"], "latitude": [40.5, 40.0, None, 40.1],
+         "longitude": [-80.0, -80.0, None, -80.0], "opened_on": [None, AS_OF, None, None],
+         "closed_on": [AS_OF, None, None, date(2026, 5, 1)]}, schema_overrides={"opened_on": pl.Date},
     )  # fmt: skip
     profile = people.select("person_id")
     told = location(profile, people, stores, empty("silver.store_visits"), AS_OF).collect().sort("person_id")
@@ -150,7 +151,7 @@ def test_without_population_no_place_is_ranked() -> None:
     areas = homes.unique("area_id").select(
         "area_id", "coarse_cell", "latitude", "longitude", population=pl.lit(None, pl.Int64)
     )
-    stores = stores.with_columns(opened_on=pl.lit(None, pl.Date))
+    stores = stores.with_columns(opened_on=pl.lit(None, pl.Date), closed_on=pl.lit(None, pl.Date))
     assert white_space(sales, homes, areas, stores, AS_OF, RULES).collect().is_empty()
 
 
@@ -237,13 +238,37 @@ def test_a_sale_and_what_comes_back_of_it_in_the_month_are_one_receipt() -> None
     """Thirty of a hundred orders of 50 come back whole: receipts are 0 or 50, and so wide is the interval."""
     day, later = date(2026, 4, 3), date(2026, 4, 9)
     told = receipts(
-        *(("P", "S", day, True, "50.00", "0.00", None) for _ in range(70)),
-        *(("P", "S", day, True, "0.00", "50.00", later) for _ in range(30)),
+        *((f"P{n}", "S", day, True, "50.00", "0.00", None) for n in range(70)),
+        *((f"Q{n}", "S", day, True, "0.00", "50.00", later) for n in range(30)),
     )
     row = store_months(told, empty("silver.store_visits"), EUR, AS_OF, RULES).collect().row(0, named=True)
     deviation = math.sqrt((70 * 15**2 + 30 * 35**2) / 99)
     assert row["net_per_order"] == 35.0
     assert row["net_per_order_high"] - 35 == pytest.approx(1.984 * deviation / 10, rel=0.02)
+
+
+def test_what_one_person_does_twice_is_no_independent_evidence() -> None:
+    """Ten people buy ten times each, always for the same: ten means, not a hundred. Of one alone nothing is told."""
+    day = date(2026, 4, 3)
+    told = receipts(*((f"P{n % 10}", "S", day, True, f"{10 * (n % 10)}.00", "0.00", None) for n in range(100)))
+    row = store_months(told, empty("silver.store_visits"), EUR, AS_OF, RULES).collect().row(0, named=True)
+    deviation = math.sqrt(sum((10 * n - 45) ** 2 for n in range(10)) / 9)
+    assert row["net_per_order"] == 45
+    assert row["net_per_order_high"] - 45 == pytest.approx(2.262 * deviation / math.sqrt(10), rel=0.001)
+    alone = receipts(*(("P", "S", day, True, f"{n}.00", "0.00", None) for n in range(20)))
+    row = store_months(alone, empty("silver.store_visits"), EUR, AS_OF, RULES).collect().row(0, named=True)
+    assert (row["net_per_order"], row["net_per_order_low"]) == (9.5, None)
+
+
+def test_visits_of_one_person_are_alike() -> None:
+    """Twenty people come ten times, half of them buy each time: twenty coins, not two hundred."""
+    visits = noticed(*((f"{p} {n}", f"P{p}", 600 * n, None) for p in range(20) for n in range(10)))
+    sold = visits.filter(pl.col("person_id").str.slice(1).cast(pl.Int64) < 10).select(
+        "person_id", "store_id", channel_group=pl.lit("IN_STORE"), is_sale=True, occurred_at="entered_at"
+    )
+    row = visit_conversion(visits, sold, AS_OF, RULES).collect().row(0, named=True)
+    assert (row["visit_count"], row["conversion_rate"]) == (200, 0.5)
+    assert (row["conversion_low"], row["conversion_high"]) == pytest.approx((0.299, 0.701), abs=0.001)
 
 
 def test_areas_tell_what_customers_left_after_their_returns() -> None:
