@@ -28,7 +28,11 @@ class Predictions(
     version = String(description="Of the model, in the registry")
     target = String(description="What the score is the probability or amount of")
     score = Float(description="What target names")
-    reasons = List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
+    reasons = List(
+        Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}),
+        nullable=True,
+        description="What moved the score most, the strongest first; of segments the persona, and what sets it apart",
+    )
     scored_at = Timestamp(description="When it was computed")
     as_of = Date(primary_key=True)
     low = Float(nullable=True, description="Lower end of the score's interval, where the model states one")

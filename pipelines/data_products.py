@@ -31,8 +31,8 @@ NOBODY = "unassigned"
 class DataProducts(Table, table="gold.data_products", sort_by=("table_name",)):
     """One row per table of bronze, silver and gold that stands in the lake: what it holds and how it stands."""
 
-    table_name = String(primary_key=True)
-    layer = OneOf(*LAYERS)
+    table_name = String(primary_key=True, description="Name in the lake")
+    layer = OneOf(*LAYERS, description="That it is of")
     description = String(description="The first sentences of its contract; they say what a row is")
     grain = List(String(), description="Columns that tell rows apart; none: the contract names none")
     domain = String(description="The business domain, of gold the question, that it belongs to")
@@ -46,7 +46,7 @@ class DataProducts(Table, table="gold.data_products", sort_by=("table_name",)):
     sources = List(String(), description="Configured sources below it")
     version = Integer(description="Of its Delta table")
     row_count = Integer(description="Of an edition a date, all dates together")
-    size_bytes = Integer()
+    size_bytes = Integer(description="Of the files of its version")
     updated_at = Timestamp(description="When its version was committed")
     as_of = Date(nullable=True, description="Date of its newest edition; null: it keeps none by date")
     state = OneOf(

@@ -25,7 +25,9 @@ class Restrictions(
     """One row per person and purpose that a request restricts, of whoever holds the account that it named."""
 
     person_id = String(primary_key=True)
-    purpose = OneOf(*purposes.PURPOSES, primary_key=True)
+    purpose = OneOf(
+        *purposes.PURPOSES, primary_key=True, description="That must not be served until the request is released"
+    )
 
 
 def asked_for(context: Context) -> str:

@@ -48,12 +48,14 @@ Array = NDArray[np.float64]
 class Drift(Table, table="gold.drift", partition_by=("model", "as_of"), sort_by=("part", "column")):
     """One row per model, date, part and watched column: how far it moved since the champion was trained."""
 
-    model = String(primary_key=True)
+    model = String(primary_key=True, description="Name in the registry")
     version = String(description="Champion that was watched")
     reference_on = Date(description="The champion knew what happened before this day")
     as_of = Date(primary_key=True)
     part = String(primary_key=True, description="inputs, predictions or calibration")
-    column = String(primary_key=True)
+    column = String(
+        primary_key=True, description="Feature of a month; of predictions the score, of calibration mean_error"
+    )
     distance = Float(description="Kolmogorov-Smirnov distance; for calibration the change of the mean error")
     stability_index = Float(nullable=True, description="Population stability index over ten reference quantiles")
     p_value = Float(description="Of the largest move in this part; columns of a part share the test")

@@ -32,15 +32,15 @@ class ActivityPeriods(Table, table="gold.activity_periods", sort_by=("grain", "p
     Visitors are counted once a period: those of days do not add up to those of a week.
     """
 
-    grain = OneOf(*GRAINS, primary_key=True)
+    grain = OneOf(*GRAINS, primary_key=True, description="How long the period is")
     period_on = Date(primary_key=True, description="First day; weeks begin on Mondays")
     segment = String(primary_key=True, description=SEGMENT_WORDS)
     channel_type = String(primary_key=True, description=f"Of the visit, as in silver.session_facts; {ALL}: any")
     is_complete = Boolean(description="The period lies between the first visit of the data and as_of as a whole")
     visitor_count = Integer(description="Different subjects")
-    session_count = Integer()
-    page_view_count = Integer()
-    seconds_on_site = Integer()
+    session_count = Integer(description="Visits that began in the period")
+    page_view_count = Integer(description="Of these visits")
+    seconds_on_site = Integer(description="Length of these visits, added up")
     converted_session_count = Integer(
         description="Visits in which the tracker saw a purchase: orders that were cancelled or never paid are in it,"
         " and gold.funnel_steps, of completed sales, leaves them out"
@@ -115,7 +115,7 @@ class ActivityHours(Table, table="gold.activity_hours", sort_by=("segment", "day
     segment = String(primary_key=True, description=SEGMENT_WORDS)
     day_of_week = Integer(primary_key=True, description="1 is Sunday, 7 is Saturday, as in the specification")
     hour = Integer(primary_key=True, description="UTC")
-    session_count = Integer()
+    session_count = Integer(description="Visits that began in that hour")
     converted_session_count = Integer(description="As in gold.activity_periods")
     share = Float(min=0, max=1, description="Of the segment's visits")
     share_index = Float(description="share over that of everybody: 1 is as usual")

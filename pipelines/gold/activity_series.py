@@ -144,7 +144,11 @@ class ActivityTrends(Table, table="gold.activity_trends", partition_by=("as_of",
     segment = String(primary_key=True, description="RFM segment of the visitors; ALL: everybody")
     channel_type = String(primary_key=True, description="Of the visits; ALL: every one")
     as_of = Date(primary_key=True)
-    status = OneOf(*STATUSES)
+    status = OneOf(
+        *STATUSES,
+        description="NOT_ENOUGH_HISTORY: fewer days than activity.least_days of the rule file; NOT_ENOUGH_EVIDENCE:"
+        " fewer visits a day than least_visits",
+    )
     day_count = Integer(description="Days that are looked at")
     visits_per_day = Float(description="Mean of day_count days")
     change_30d = Float(nullable=True, description="Growth in 30 days, as a share; null unless the status is MEASURED")
@@ -197,10 +201,10 @@ class ActivitySeasons(
     A weekday on which nobody at all ever comes (closed on Sundays) has no row.
     """
 
-    segment = String(primary_key=True)
-    channel_type = String(primary_key=True)
+    segment = String(primary_key=True, description="RFM segment of the visitors; ALL: everybody")
+    channel_type = String(primary_key=True, description="Of the visits; ALL: every one")
     as_of = Date(primary_key=True)
-    cycle = OneOf("WEEKDAY", "MONTH", primary_key=True)
+    cycle = OneOf("WEEKDAY", "MONTH", primary_key=True, description="What the position is of: the week or the year")
     position = Integer(primary_key=True, description="1 is Sunday, 7 is Saturday; months 1 to 12")
     factor = Float(description="Times the geometric mean of the cycle")
     factor_low = Float(description="Interval at the rule file's activity.significance")

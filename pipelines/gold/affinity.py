@@ -53,7 +53,7 @@ class ProductAffinity(Pair, table="gold.product_affinity", partition_by=("as_of"
     """One row per product, other product and as_of date: how far they are bought together."""
 
     product_id = String(primary_key=True)
-    other_product_id = String(primary_key=True)
+    other_product_id = String(primary_key=True, description="Bought together with product_id")
     as_of = Date(primary_key=True)
 
 
@@ -66,8 +66,8 @@ def product_affinity(silver_transaction_items: pl.LazyFrame, as_of: date, params
 class CategoryAffinity(Pair, table="gold.category_affinity", partition_by=("as_of",), sort_by=("category", "rank")):
     """One row per category, other category and as_of date: how far they are bought together."""
 
-    category = String(primary_key=True)
-    other_category = String(primary_key=True)
+    category = String(primary_key=True, description="The first of the two")
+    other_category = String(primary_key=True, description="The other")
     as_of = Date(primary_key=True)
 
 

@@ -57,7 +57,7 @@ class CampaignAttribution(
     None of them tells what a campaign caused: gold.campaign_lifts does.
     """
 
-    model = OneOf(*MODELS, primary_key=True)
+    model = OneOf(*MODELS, primary_key=True, description="How the credit is shared")
     campaign_id = String(primary_key=True, description=f"{NONE}: visits without a campaign, purchases without a touch;"
                          f" {OTHER}: of those with the fewest touches")  # fmt: skip
     channel = String(primary_key=True, description=f"Of the message, or where the visit came from; {NONE}: no touch")

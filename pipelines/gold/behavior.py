@@ -22,9 +22,11 @@ class Interactions(
 
     person_id = String(primary_key=True)
     product_id = String(primary_key=True)
-    on = Date(primary_key=True)
-    kind = OneOf("purchase", "view", "cart_add", "wishlist", primary_key=True)
-    category = String(nullable=True)
+    on = Date(primary_key=True, description="Day of it, UTC")
+    kind = OneOf(
+        "purchase", "view", "cart_add", "wishlist", primary_key=True, description="What the person did with the product"
+    )
+    category = String(nullable=True, description="Of silver.products")
     count = Integer(description="Lines or events")
     quantity = Integer(description="Pieces bought; 0 for other kinds")
 

@@ -36,7 +36,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
     each row's own; what is called HIGHER or LOWER is corrected for the number of campaigns that could be judged.
     """
 
-    campaign_id = String(primary_key=True)
+    campaign_id = String(primary_key=True, description="That people were chosen for or held back from")
     as_of = Date(primary_key=True)
     campaign_name = String(nullable=True, description="As listed")
     status = OneOf(

@@ -41,20 +41,20 @@ class DemandDrivers(Table, table="gold.demand_drivers", partition_by=("as_of",),
     are associations.
     """
 
-    category = String(primary_key=True)
+    category = String(primary_key=True, description="Of silver.product_categories")
     driver = String(primary_key=True, description="TEMPERATURE, PRECIPITATION, PRICE, PROMOTION, or an economic series")
     as_of = Date(primary_key=True)
     unit = String(description="That the coefficient is for")
     coefficient = Float(nullable=True, description="Change of the logarithm of units for one unit of the driver")
     coefficient_low = Float(nullable=True, description="95 % interval")
     coefficient_high = Float(nullable=True)
-    p_value = Float(nullable=True, min=0, max=1)
+    p_value = Float(nullable=True, min=0, max=1, description="Chance of such a coefficient without an effect")
     q_value = Float(nullable=True, min=0, max=1, description="Adjusted for all categories and drivers")
     usual_effect = Float(
         nullable=True,
         description="Change of units, as a share, for a standard deviation of the driver beside the calendar",
     )
-    day_count = Integer()
+    day_count = Integer(description="Days that the regression is of")
     unit_count = Integer(description="Units sold on these days")
     status = OneOf(
         EFFECT, NO_EFFECT_SHOWN, NO_VARIATION, NOT_ENOUGH_EVIDENCE,

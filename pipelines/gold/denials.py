@@ -18,7 +18,7 @@ class Denials(Table, table=purposes.DENIALS, per="person_id", sort_by=("person_i
     """
 
     person_id = String(primary_key=True)
-    purpose = OneOf(*purposes.PURPOSES, primary_key=True)
+    purpose = OneOf(*purposes.PURPOSES, primary_key=True, description="That must not be served")
     because = OneOf(
         "refused",
         "follows",

@@ -49,8 +49,8 @@ class DeviceEvidence(
     day_count = Integer(description="Days on which the device was observed")
     later_day_count = Integer(description="Of these, after the day of its first login; 0 without")
     login_day_count = Integer(description="Of the later days, those on which somebody was logged in")
-    first_on = Date()
-    last_on = Date()
+    first_on = Date(description="First of the shared days")
+    last_on = Date(description="Last of the shared days")
 
 
 @builds(
@@ -177,7 +177,7 @@ class DeviceLinkLevels(Table, table="gold.device_link_levels", partition_by=("as
     without a login than there are, that does not hold, and nothing is known.
     """
 
-    level = String(primary_key=True)
+    level = String(primary_key=True, description="As in gold.device_evidence")
     as_of = Date(primary_key=True)
     device_count = Integer(description="Devices of this evidence with one owner by login")
     right_count = Integer(description="Of these, where the evidence names the owner")
@@ -189,7 +189,13 @@ class DeviceLinkLevels(Table, table="gold.device_link_levels", partition_by=("as
         nullable=True,
         description="The lower end of Wilson's (1927) interval of right_rate, one-sided 95 %, x known_share",
     )
-    status = OneOf("USED", "NOT_PRECISE_ENOUGH", NOT_ENOUGH_EVIDENCE)
+    status = OneOf(
+        "USED",
+        "NOT_PRECISE_ENOUGH",
+        NOT_ENOUGH_EVIDENCE,
+        description="USED: precision_low reaches least_precision; NOT_ENOUGH_EVIDENCE: fewer than least_devices, or"
+        " known_share is not known",
+    )
 
 
 CONFIDENCE = 0.95
@@ -286,7 +292,9 @@ class CrossDeviceLinks(
     person_id = String(primary_key=True)
     visitor_id = String(primary_key=True, metadata=personal("device"))
     as_of = Date(primary_key=True)
-    method = OneOf("LOGIN", "NETWORK")
+    method = OneOf(
+        "LOGIN", "NETWORK", description="LOGIN: the person logged in on it; NETWORK: by gold.device_evidence"
+    )
     confidence = Float(
         min=0,
         max=1,

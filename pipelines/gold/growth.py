@@ -42,9 +42,15 @@ class GrowthOpportunities(
     Customers are known persons with an order in the window.
     """
 
-    segment_kind = OneOf("STATE", "LOYALTY_TIER", "CHANNEL", primary_key=True)
+    segment_kind = OneOf(
+        "STATE",
+        "LOYALTY_TIER",
+        "CHANNEL",
+        primary_key=True,
+        description="State of the address, tier of the programme, or channel of most orders",
+    )
     segment = String(primary_key=True, description="NONE: members of no tier")
-    category = String(primary_key=True)
+    category = String(primary_key=True, description="Of sold lines")
     as_of = Date(primary_key=True)
     status = OneOf(
         "OPPORTUNITY", "AHEAD", NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE,

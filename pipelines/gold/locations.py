@@ -65,9 +65,9 @@ class StoreCatchments(
     band_number = Integer(primary_key=True, description="1 is the nearest")
     as_of = Date(primary_key=True)
     distance_band = String(description="In km, as 5-10; UNKNOWN: address or store not found")
-    customer_count = Integer(min=1)
+    customer_count = Integer(min=1, description="Known people who live so far away and bought there in the window")
     customer_rate = Float(description="Share of the store's customers")
-    order_count = Integer()
+    order_count = Integer(description="Their purchases")
     net_amount = Total(description=NET)
     sales_rate = Float(
         nullable=True,
@@ -158,8 +158,8 @@ class TradeAreas(Table, table="gold.trade_areas", partition_by=("as_of",), sort_
     level = OneOf(*LEVELS, REST, primary_key=True, description="CELL and COARSE_CELL: what smaller places of it left")
     place = String(primary_key=True, description="area_id, H3 cell, or REST")
     as_of = Date(primary_key=True)
-    customer_count = Integer(min=1)
-    order_count = Integer()
+    customer_count = Integer(min=1, description="Known people of the place who bought in the store in the window")
+    order_count = Integer(description="Their purchases")
     net_amount = Total(description=NET)
     sales_rate = Float(
         nullable=True,
@@ -167,7 +167,7 @@ class TradeAreas(Table, table="gold.trade_areas", partition_by=("as_of",), sort_
         " buyers, is in none",
     )
     cumulative_rate = Float(nullable=True, description="sales_rate of this place and those before it; REST comes last")
-    sales_rank = Integer()
+    sales_rank = Integer(description="1: the place with the highest net_amount; REST comes last")
     is_primary = Boolean(description="Of the fewest places that hold trade_area_share of the sales")
     currency = String(description=f"The reporting currency; {UNSTATED}: nothing names one")
 
@@ -212,11 +212,11 @@ class AreaPerformance(Table, table="gold.area_performance", partition_by=("as_of
     A place is a postal code of at least least_people customers, or the rest of a cell, or of all.
     """
 
-    level = OneOf(*LEVELS, REST, primary_key=True)
+    level = OneOf(*LEVELS, REST, primary_key=True, description="What the place is; REST: what is left of all")
     place = String(primary_key=True, description="area_id, H3 cell, or REST")
     as_of = Date(primary_key=True)
-    customer_count = Integer(min=1)
-    order_count = Integer()
+    customer_count = Integer(min=1, description="Known people who live there and bought in the window")
+    order_count = Integer(description="Their purchases")
     net_amount = Total(
         description="Sold less given back in the window by those who live there, as in gold.customer_360"
     )

@@ -28,8 +28,8 @@ class MoneyByCurrency(
     currency = String(primary_key=True, description=f"ISO 4217; {UNSTATED}: the rows name none")
     as_of = Date(primary_key=True)
     order_count = Integer(description="Completed purchases in this currency")
-    gross_amount = Money()
-    return_amount = Money()
+    gross_amount = Money(description="Of sales before as_of, with what their receipts took back at once")
+    return_amount = Money(description="Given back in this currency before as_of, at once or later")
     net_amount = Money(description="gross_amount - return_amount, exchanges at their difference")
     unconverted_count = Integer(description="Transactions of these that have no rate to the reporting currency")
 

@@ -49,7 +49,14 @@ class PaymentRisks(Table, table="gold.payment_risks", partition_by=("as_of",), s
     rank = Integer(min=1, description="1: the most unusual; payers that are not judged come last")
     attempt_count = Integer(description="Attempts in the window")
     instrument_count = Integer(description="Different cards, wallets and accounts")
-    risk_status = OneOf("ALERT", "WATCH", "CLEAR", NOT_ENOUGH_EVIDENCE)
+    risk_status = OneOf(
+        "ALERT",
+        "WATCH",
+        "CLEAR",
+        NOT_ENOUGH_EVIDENCE,
+        description="ALERT: q_value at most the false_discovery_rate of the rule file; WATCH: p_value at most"
+        " watch_below; NOT_ENOUGH_EVIDENCE: fewer attempts than least_attempts",
+    )
     risk_score = Float(
         nullable=True,
         min=0,

@@ -41,9 +41,9 @@ class ContactPermissions(
     """
 
     person_id = String(primary_key=True)
-    channel = OneOf(*CHANNELS, primary_key=True)
+    channel = OneOf(*CHANNELS, primary_key=True, description="That marketing would use")
     as_of = Date(primary_key=True)
-    is_permitted = Boolean()
+    is_permitted = Boolean(description="Whether it may: the reason is ALLOWED")
     reason = OneOf(
         *REASONS,
         description="The first that holds: RESTRICTED by a request, REFUSED (the channel or PERSONALIZATION), NOT_ASKED"
@@ -176,13 +176,13 @@ class ConsentExposure(
     known of it now: an answer that was delivered later counts from its own date.
     """
 
-    purpose = String(primary_key=True)
+    purpose = String(primary_key=True, description="Channel or use of data that the answer is about")
     counted_on = Date(primary_key=True, description="Answers given before this day")
     answer = OneOf(
         "YES", "NO", "NONE", primary_key=True, description="NONE: never asked, never answered, or taken back"
     )
     as_of = Date(primary_key=True)
-    person_count = Integer()
+    person_count = Integer(description="Persons of whom that held on the day")
     share = Float(nullable=True, description="Of all persons of silver.people; null without any")
 
 

@@ -25,7 +25,7 @@ FROM_FEATURES = ("mean_gap_days", "discount_rate", "days_since_seen", "session_c
 
 
 def _shares() -> List:
-    return List(Struct({"name": String(), "share": Float()}), nullable=True)
+    return List(Struct({"name": String(), "share": Float()}), nullable=True, description="As in gold.customer_360")
 
 
 class PersonalizationFeatures(
@@ -78,7 +78,7 @@ class PersonalizationFeatures(
         nullable=True, description="Times that something was put into a basket in the last 30 days"
     )
     last_viewed_products = List(String(), nullable=True, description=f"Up to {LAST_ITEMS}, the latest first")
-    last_bought_products = List(String(), nullable=True)
+    last_bought_products = List(String(), nullable=True, description=f"Up to {LAST_ITEMS}, the latest first")
     open_cart_products = List(
         String(), nullable=True, description=f"Put in the cart within {CART_DAYS} days, not bought since"
     )

@@ -69,8 +69,8 @@ class PointsBreakage(Table, table="gold.points_breakage", partition_by=("as_of",
         description="FINAL: nearly no point is open at the oldest age; AT_MOST: some are, and may be spent yet;"
         " NOT_ENOUGH_EVIDENCE: fewer accounts than the rule file asks for, nothing is told",
     )  # fmt: skip
-    account_count = Integer()
-    earned_points = Integer()
+    account_count = Integer(description="Accounts that points came to before as_of")
+    earned_points = Integer(description="Points that came, whatever became of them")
     horizon_months = Integer(nullable=True, description="Oldest age that enough accounts were observed through")
     breakage_rate = Float(nullable=True, description="1 - the share that is spent by the horizon")
     breakage_rate_low = Float(nullable=True)
@@ -233,7 +233,7 @@ class PointsLiability(
         nullable=True,
         description="Of it what will be redeemed, by gold.points_redemption; null where that says nothing",
     )
-    reporting_currency = String()
+    reporting_currency = String(description=f"Of reporting_amount; {UNSTATED}: nothing names one")
     reporting_amount = Total(
         nullable=True, description="value_amount in the reporting currency, at the rate of as_of; null: no rate"
     )

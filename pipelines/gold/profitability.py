@@ -34,7 +34,7 @@ class CampaignAcquisitions(
     come anyway, which gold.campaign_lifts tells.
     """
 
-    campaign_id = String(primary_key=True)
+    campaign_id = String(primary_key=True, description="As in silver.campaigns")
     as_of = Date(primary_key=True)
     acquired_count = Integer(
         description="Buyers whose earliest answered touch in the lookback_days before their first purchase was its"
@@ -108,9 +108,9 @@ class CustomerValue(
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    first_purchase_on = Date()
+    first_purchase_on = Date(description="First day with a completed purchase")
     gross_amount = Money(description="Amounts are in the reporting currency, without what is unconverted")
-    return_amount = Money()
+    return_amount = Money(description="Given back before as_of")
     net_amount = Money(description="Gross less returns, the sum over the person's days")
     unconverted_order_count = Integer(description="Orders in a currency without a rate: in no amount")
     costed_amount = Money(description="Sold lines, less returned ones, of products whose cost is known")

@@ -20,10 +20,10 @@ class PromotionCosts(Table, table="gold.promotion_costs", partition_by=("as_of",
     may have bought without it. What was given back later is not taken off.
     """
 
-    code = String(primary_key=True)
+    code = String(primary_key=True, description="Of the promotion, as in silver.promotion_uses")
     as_of = Date(primary_key=True)
     first_on = Date(description="Day of the first sale that used it")
-    last_on = Date()
+    last_on = Date(description="Day of the last one before as_of")
     use_count = Integer(description="Sales")
     person_count = Integer(description="People who are known: each once")
     guest_count = Integer(description="Sales to nobody who is known")

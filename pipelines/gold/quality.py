@@ -19,10 +19,12 @@ class AgreementCounts(Table, table="gold.agreement_counts", sort_by=("child", "c
     """One row per check of a table against another and source system: rows that could be compared, and that agree."""
 
     child = String(primary_key=True, description="Silver table of the rows")
-    check = String(primary_key=True)
+    check = String(
+        primary_key=True, description="What is to agree: total_is_the_sum_of_its_lines, price_is_near_the_catalogue"
+    )
     source_system = String(primary_key=True)
-    compared_count = Integer()
-    agreed_count = Integer()
+    compared_count = Integer(description="Rows of which both sides are known")
+    agreed_count = Integer(description="Of these, that agree")
 
 
 @builds(
@@ -92,15 +94,23 @@ class RecordQuality(
     the person has other records; timeliness falls from fresh to stale with the days since the last sign of life.
     """
 
-    record_id = String(primary_key=True, metadata=personal("account"))
+    record_id = String(primary_key=True, metadata=personal("account"), description="Account, as SYSTEM/id")
     as_of = Date(primary_key=True)
     source_system = String()
     person_id = String(nullable=True)
-    completeness_score = Float()
+    completeness_score = Float(description="Worth of the attributes that are there, of that of all of the rule file")
     accuracy_score = Float(nullable=True, description="Null: no other record of the person to compare with")
-    consistency_score = Float(nullable=True)
-    validity_score = Float(nullable=True)
-    timeliness_score = Float(nullable=True)
+    consistency_score = Float(
+        nullable=True,
+        description="Share of the rules among attributes that hold, of those that could be judged; null: none could",
+    )
+    validity_score = Float(
+        nullable=True, description="Share of the formats that hold, of those that could be judged; null: none could"
+    )
+    timeliness_score = Float(
+        nullable=True,
+        description="1 up to fresh_days since the last sign of life, 0 from stale_days on; null: no sign is dated",
+    )
     quality_score = Float(description="0 to 100: weighted mean of the dimensions that could be measured")
     missing_attributes = List(String(), description="Absent or of invalid format, the most useful first")
 
@@ -150,11 +160,13 @@ class CustomerQuality(
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    completeness_score = Float()
+    completeness_score = Float(description="As in gold.record_quality, of the golden record; so the next two")
     accuracy_score = Float(nullable=True, description="Null: one record alone, nothing to compare with")
-    consistency_score = Float(nullable=True)
-    validity_score = Float(nullable=True)
-    timeliness_score = Float(nullable=True)
+    consistency_score = Float(nullable=True, description="Null: no rule could be judged")
+    validity_score = Float(nullable=True, description="Null: no format could be judged")
+    timeliness_score = Float(
+        nullable=True, description="Of the freshest of the person's records; null: none has a date"
+    )
     quality_score = Float(description="0 to 100: weighted mean of the dimensions that could be measured")
     missing_attributes = List(String(), description="Absent or of invalid format, the most useful first")
     missing_worth = Float(description="Worth of the missing attributes to marketing and identity, by the rule file")

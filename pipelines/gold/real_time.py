@@ -28,14 +28,14 @@ class RealTimeEvents(
 ):
     """One row per behavioural event on or after as_of, without those that silver.events sets apart."""
 
-    event_id = String(primary_key=True)
+    event_id = String(primary_key=True, description="By the source")
     source_system = String(primary_key=True)
-    as_of = Date()
+    as_of = Date(description="Date from which on events are here")
     subject_id = String()
     person_id = String(nullable=True)
     customer_id = String(nullable=True, metadata=personal("account"))
-    event_type = String()
-    event_timestamp = Timestamp()
+    event_type = String(description="As in silver.events")
+    event_timestamp = Timestamp(description="When it happened")
     session_id = String(nullable=True, description="The tracker's")
     event_data = String(metadata=personal("text"), description="What else the event says: a JSON object")
     processing_status = OneOf("RESOLVED", "ANONYMOUS", description="Whether a person is known")
@@ -59,12 +59,12 @@ class RealTimeProfiles(
     """One row per person who did something on or after as_of: what it did, products newest first, each once."""
 
     person_id = String(primary_key=True)
-    as_of = Date()
-    event_count = Integer()
+    as_of = Date(description="Date from which on the row knows")
+    event_count = Integer(description="Events of humans since")
     session_count = Integer(description=f"Stretches without {SESSION_GAP_MINUTES} minutes of silence")
     session_started_at = Timestamp(nullable=True, description="Of the latest of them")
     session_event_count = Integer(description="Events of the latest of them")
-    viewed_products = List(String())
+    viewed_products = List(String(), description="Looked at since")
     cart_products = List(String(), description="Put in the cart since, neither taken out nor followed by a purchase")
     bought_products = List(String(), description="By events of purchases and by receipts")
     receipt_count = Integer(description="Completed sales")
@@ -187,8 +187,8 @@ class RealTimeRecommendations(
     """
 
     person_id = String(primary_key=True)
-    rank = Integer(primary_key=True, min=1)
-    as_of = Date()
+    rank = Integer(primary_key=True, min=1, description="1: shown first")
+    as_of = Date(description="Date from which on the row knows what was done")
     product_id = String()
     score = Float(description=f"Sum of 1 / ({FUSION} + rank) over the lists that hold the product")
     because_of = String(nullable=True, description="Product of now that it is bought together with; null: none")

@@ -75,10 +75,10 @@ class ReferenceCounts(Table, table="gold.reference_counts", sort_by=("child", "f
 
     child = String(primary_key=True, description="Silver table of the referring rows")
     foreign_key = String(primary_key=True, description="Column of the child")
-    parent = String()
+    parent = String(description="Silver table that is referred to")
     parent_key = String(description="Column of the parent")
     is_within_system = Boolean(description="A key is that of one source system, and looked for there")
-    row_count = Integer()
+    row_count = Integer(description="Rows of the child, with or without a reference")
     null_count = Integer(description="Rows that refer to nothing, as the source allows")
     orphan_count = Integer(description="Rows that refer to a parent that was not delivered")
     orphan_rate = Float(nullable=True, description="Share of the rows that refer; null where none does")

@@ -47,7 +47,7 @@ class ReputationAlerts(
         description="Baseline less recent, when it opened; chosen for being large, so rather too large"
     )
     baseline_count = Integer(description="Authors' days")
-    recent_count = Integer()
+    recent_count = Integer(description="Authors' days of the last days, when it opened")
     p_value = Float(description="Of the day, one-sided, not adjusted")
 
 

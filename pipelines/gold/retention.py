@@ -20,10 +20,10 @@ class RetentionWorklist(
     person comes.
     """
 
-    rank = Integer(primary_key=True, min=1)
+    rank = Integer(primary_key=True, min=1, description="1: the highest value at stake")
     as_of = Date(primary_key=True)
     person_id = String()
-    churn_probability = Float(min=0, max=1)
+    churn_probability = Float(min=0, max=1, description="By the champion of churn")
     expected_revenue = Float(description="Of the window that both models look at (clv), in the reporting currency")
     value_at_stake = Float(description="Churn probability times expected revenue")
     warning = String(

@@ -24,7 +24,7 @@ class EventTransitions(Table, table="gold.event_transitions", sort_by=("from_typ
 
     from_type = String(primary_key=True, description=f"{START}: the visit began with it")
     to_type = String(primary_key=True, description=f"{EXIT}: the visit ended after it")
-    transition_count = Integer()
+    transition_count = Integer(description="Times that the one came next after the other")
     from_count = Integer(description="Transitions from the type, to whatever")
     session_count = Integer(description="Different visits with the transition")
     probability = Float(min=0, max=1, description="transition_count / from_count")
@@ -62,12 +62,12 @@ class EventPaths(Table, table="gold.event_paths", sort_by=("rank",)):
     """One row per frequent beginning of a visit, of the 90 days before as_of: its first four events of changing type,
     and how often a visit that begins so ends in a purchase."""
 
-    rank = Integer(primary_key=True, min=1)
+    rank = Integer(primary_key=True, min=1, description="1: the most visits")
     path = String(description=f"Types in their order, repeats told once, ended by {EXIT} where the visit ended before")
     session_count = Integer(description=f"Visits that began so, {LEAST_SESSIONS} at least")
     share = Float(min=0, max=1, description="Of all visits of the window")
     converted_session_count = Integer(description="Of these visits, with a purchase at any step")
-    conversion_rate = Float(min=0, max=1)
+    conversion_rate = Float(min=0, max=1, description="converted_session_count / session_count")
     conversion_rate_low = Float(min=0, max=1, description="Wilson's interval, 95 %")
     conversion_rate_high = Float(min=0, max=1)
 

@@ -36,10 +36,10 @@ class TechnologyProfiles(
         nullable=True, description="Of most days; the first by name of equals, as all main_ columns"
     )
     main_device_share = Float(nullable=True, min=0, max=1, description="Of the days whose device type is known")
-    main_browser = String(nullable=True)
-    main_operating_system = String(nullable=True)
+    main_browser = String(nullable=True, description="Of most days with a known one")
+    main_operating_system = String(nullable=True, description="Of most days with a known one")
     main_language = String(nullable=True, description="What the browser asks for: BCP 47")
-    main_time_zone = String(nullable=True)
+    main_time_zone = String(nullable=True, description="Of most days with a known one, as devices name it")
     is_app_user = Boolean(description="Some observation named the version of an app")
 
 

@@ -35,7 +35,12 @@ class TierMigrations(
     rate = Float(nullable=True, description="member_count / from_count; null where from_count is too few or none")
     rate_low = Float(nullable=True)
     rate_high = Float(nullable=True)
-    status = OneOf(MEASURED, NOT_ENOUGH_EVIDENCE, "NO_RATE")
+    status = OneOf(
+        MEASURED,
+        NOT_ENOUGH_EVIDENCE,
+        "NO_RATE",
+        description="NOT_ENOUGH_EVIDENCE: from_count below least_members of the rule file; NO_RATE: of who joined",
+    )
 
 
 @builds(TierMigrations, rules="loyalty")

@@ -45,7 +45,7 @@ class LeadTimes(Table, table="gold.lead_times", partition_by=("as_of",), sort_by
     p95_days = Float(nullable=True, description="19 of 20 lines took no longer")
     fitted_median_days = Float(nullable=True, description="Median of the fit")
     fitted_median_low = Float(nullable=True, description="95 % interval")
-    fitted_median_high = Float(nullable=True)
+    fitted_median_high = Float(nullable=True, description="Upper end of the interval of fitted_median_days")
     fitted_log_sd = Float(nullable=True, description="Standard deviation of the logarithm of the days")
     fitted_mean_days = Float(nullable=True, description="Mean of the fit")
     fitted_sd_days = Float(nullable=True, description="Standard deviation of the fit")
@@ -161,7 +161,7 @@ class VendorScorecard(
     received_quantity = Integer(description="Accepted of the due lines before as_of, at most what was ordered")
     fill_rate = Float(nullable=True, description="received_quantity / ordered_quantity; null where NO_RECEIPTS")
     inspected_quantity = Integer(description="Received within the window, of whatever line")
-    rejected_quantity = Integer()
+    rejected_quantity = Integer(description="Of these, rejected at the receipt")
     defect_rate = Float(nullable=True, description="rejected_quantity / inspected_quantity")
     defect_estimate = Float(nullable=True, description="As on_time_in_full_estimate, of defects")
     defect_low = Float(nullable=True)
@@ -340,13 +340,13 @@ class OrderCycles(Table, table="gold.order_cycles", sort_by=("month", "shipping_
 
     month = Date(primary_key=True, description="First day of the calendar month of the order")
     shipping_method = String(primary_key=True, description="UNKNOWN: the order names none")
-    order_count = Integer()
+    order_count = Integer(description="Orders of the month, whatever became of them")
     shipped_count = Integer(description="Before as_of")
     delivered_count = Integer(description="Before as_of; orders of the last month may still be under way")
     ship_hours_p50 = Float(nullable=True, description="From order to shipping")
-    ship_hours_p90 = Float(nullable=True)
+    ship_hours_p90 = Float(nullable=True, description="Nine of ten shipped orders took no longer")
     cycle_hours_p50 = Float(nullable=True, description="From order to delivery")
-    cycle_hours_p90 = Float(nullable=True)
+    cycle_hours_p90 = Float(nullable=True, description="Nine of ten delivered orders took no longer")
     due_count = Integer(
         nullable=True, description="Orders paid or shipped, not cancelled, whose promised day had passed at as_of, but"
         " those delivered nobody knows when; null, as the rate: no delivery of the method was told of so far"

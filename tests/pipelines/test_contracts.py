@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from customer360.platform import tables
+from customer360.pipelines.vocabulary import MEANINGS
+from customer360.platform import catalogue, tables
 from customer360.serve.compose import compose
 
 SPECIFICATION = Path(__file__).resolve().parents[3] / "shared" / "spec" / "retail-customer-360.md"
@@ -131,6 +132,18 @@ def test_keys_are_the_specification_s() -> None:
     for source, name in TABLE_OF.items():
         key = next(c for c, (_, remark) in definitions()[source].items() if "Primary Key" in remark)
         assert key in tables.spec(tables.by_name(name)).key
+
+
+def test_every_column_of_gold_says_what_it_means() -> None:
+    compose()
+    gold = {name: tables.by_name(name) for name in tables.TABLES if name.startswith("gold.")}
+    silent = [
+        f"{name}.{column}"
+        for name, table in gold.items()
+        for column in table.columns()
+        if not catalogue.meaning(table, column, MEANINGS)
+    ]
+    assert not silent, f"add description= to {', '.join(silent)}"
 
 
 def test_what_names_a_customer_is_marked_and_erased() -> None:

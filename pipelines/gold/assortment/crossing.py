@@ -36,7 +36,7 @@ class CrossSell(Table, table="gold.cross_sell", partition_by=("as_of",), sort_by
     A product has rows where there is enough evidence alone.
     """
 
-    basis_kind = OneOf("CATEGORY", "PRODUCT", primary_key=True)
+    basis_kind = OneOf("CATEGORY", "PRODUCT", primary_key=True, description="What the basis is")
     basis = String(primary_key=True, description="Category or product_id that people had bought")
     category = String(primary_key=True, description="That they had not bought, and may be offered")
     as_of = Date(primary_key=True)
@@ -44,7 +44,7 @@ class CrossSell(Table, table="gold.cross_sell", partition_by=("as_of",), sort_by
     buyer_count = Integer(description="People with the basis and without the category before the last days")
     bought_count = Integer(description="Of these, who bought the category in the last days")
     other_count = Integer(description="People without both")
-    other_bought_count = Integer()
+    other_bought_count = Integer(description="Of these, who bought the category in the last days")
     support = Float(nullable=True, description="bought_count / buyer_count")
     lift = Float(nullable=True, description="Times as likely, among people who buy as much")
     lift_low = Float(nullable=True, description="95 % interval")

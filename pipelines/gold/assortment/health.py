@@ -29,15 +29,15 @@ class Assortment(Table, table="gold.assortment", partition_by=("as_of",), sort_b
 
     product_id = String(primary_key=True)
     as_of = Date(primary_key=True)
-    category = String(nullable=True)
+    category = String(nullable=True, description="Of silver.product_categories")
     unit_count = Integer(description="Units sold in the window")
-    order_count = Integer()
+    order_count = Integer(description="Receipts of the window that sold it")
     net_amount = Total(description="Sold less given back, each on the day that it was")
     rank = Integer(min=1, description="By net_amount; equal ones by product_id")
     cumulative_share = Float(nullable=True, description="Of all net_amount above zero, up to and with this product")
     abc_class = OneOf("A", "B", "C", nullable=True, description="First 80 % of sales, next 15 %, rest; null: none sold")
     last_sold_on = Date(nullable=True, description="Of all sales before as_of")
-    days_since_sale = Integer(nullable=True)
+    days_since_sale = Integer(nullable=True, description="Days from last_sold_on to as_of; null: never sold")
     quantity_on_hand = Integer(
         nullable=True,
         description="Last reported before as_of, of stores; snapshots of days count where no other feed has it;"

@@ -30,10 +30,10 @@ class ProductPrices(
 
     product_id = String(primary_key=True)
     price_type = String(primary_key=True, description="As in silver.price_intervals")
-    currency = String(primary_key=True)
+    currency = String(primary_key=True, description="Of the prices")
     source_system = String(primary_key=True)
     as_of = Date(primary_key=True)
-    price = Money()
+    price = Money(description="That holds at the end of the day before as_of")
     valid_from = Timestamp(description="Since when it holds")
     day_count = Integer(description="Whole days that it has held")
     previous_price = Money(nullable=True, description="Null: the first that is known")
@@ -43,7 +43,7 @@ class ProductPrices(
     is_reduced = Boolean(description="Below prior_price")
     reduction_rate = Float(nullable=True, description="1 - price / prior_price of what is reduced")
     lowest_price_365d = Money(description="Of all prices that held in the year before as_of")
-    highest_price_365d = Money()
+    highest_price_365d = Money(description="Of all prices that held in the year before as_of")
     change_count_365d = Integer(description="Changes of the price in the year before as_of")
 
 

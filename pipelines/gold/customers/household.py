@@ -16,7 +16,7 @@ class Households(
     """One row per person of a household: people who share surname and address, alone or with others."""
 
     person_id = String(primary_key=True)
-    household_id = String()
+    household_id = String(description="One for all who share surname and address")
     household_size = Integer(description=f"People with this surname at this address, at most {LARGEST}")
 
 

@@ -26,9 +26,9 @@ class RfmMonthBounds(Table, table="gold.rfm_month_bounds", sort_by=("month",)):
     """One row per month: the inner fifths of recency, frequency and spending over all buyers of the year before it."""
 
     month = Date(primary_key=True, description="First day of the month; the row knows the days before it")
-    recency_days = List(Float())
-    order_count = List(Float())
-    gross_amount = List(Float())
+    recency_days = List(Float(), description="As in gold.rfm_bounds; so the next two")
+    order_count = List(Float(), description="Of the orders of the year")
+    gross_amount = List(Float(), description="Of what was spent in it")
 
 
 @builds(RfmMonthBounds, rules="enrichment", reads={"silver.subject_days": DAYS})
@@ -65,8 +65,8 @@ class SegmentMonths(
     """One row per person and month with a purchase in the year before: the RFM segment at the month's first day."""
 
     person_id = String(primary_key=True)
-    month = Date(primary_key=True)
-    rfm_segment = OneOf(*LADDER[1:])
+    month = Date(primary_key=True, description="First day; the row knows the days before it")
+    rfm_segment = OneOf(*LADDER[1:], description="As in gold.customer_360 of that day")
     gross_amount_365d = Money(description="In the reporting currency, without what is unconverted")
 
 

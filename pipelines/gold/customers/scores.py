@@ -7,8 +7,9 @@ import polars as pl
 from customer360.platform.tables import Float, Integer, List, String, Struct, Table, Timestamp
 
 
-def _reasons() -> List:
-    return List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
+def _reasons(said: str) -> List:
+    inner = Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()})
+    return List(inner, nullable=True, description=said)
 
 
 class Clv(Table, serves="PROFILING"):
@@ -23,7 +24,7 @@ class Clv(Table, serves="PROFILING"):
         nullable=True, description="80 % of outcomes lie between clv_low and clv_high; null where a model states none"
     )
     clv_high = Float(nullable=True, description="See clv_low")
-    clv_reasons = _reasons()
+    clv_reasons = _reasons("What moved the amount most, the strongest first; null: not scored")
     clv_model_version = String(nullable=True, description="Version of the champion that scored")
     clv_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
@@ -36,7 +37,7 @@ class Churn(Table, serves="PROFILING"):
         description="To buy nothing within the model's horizon (horizon_days of configs/models/churn.yaml). Null: not"
         " scored, or the person refuses to be profiled (may_profile)",
     )
-    churn_reasons = _reasons()
+    churn_reasons = _reasons("What moved the probability most, the strongest first; null: not scored")
     churn_model_version = String(nullable=True, description="Version of the champion that scored")
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
@@ -50,7 +51,7 @@ class Segment(Table, serves="PROFILING"):
         " refuses to be profiled",
     )
     segment_persona = String(nullable=True, description="What sets the segment apart, in words")
-    segment_reasons = _reasons()
+    segment_reasons = _reasons("What sets the segment apart, the strongest first; null: not segmented")
     segment_model_version = String(nullable=True, description="Version of the champion that segmented")
     segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 

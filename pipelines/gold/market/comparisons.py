@@ -174,7 +174,7 @@ class PriceIndex(Table, table="gold.price_index", partition_by=("as_of",), sort_
     price_index_high = Float(nullable=True)
     cheaper_count = Integer(description="Products that we sell for less")
     equal_count = Integer(description="Within price_tolerance")
-    dearer_count = Integer()
+    dearer_count = Integer(description="Products that we sell for more")
     q_value = Float(
         nullable=True,
         description="Chance of so much at equal levels, adjusted for all rows judged",
