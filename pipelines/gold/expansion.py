@@ -28,8 +28,8 @@ class Cannibalization(Table, table="gold.cannibalization", partition_by=("as_of"
     Difference in differences in ratios, as sales are multiples, not sums: the sales of the areas within new_store_km
     after the opening over those before, over the same ratio of the areas beyond twice the distance (Ciani and Fisher,
     Journal of Econometric Methods 8, 2019). Areas are the clusters of the interval. Both periods are as long as the
-    time since the opening, new_store_days at most. What else changed around the store alone, at the same time, cannot
-    be told from the opening.
+    time since the opening, new_store_days at most; stores that closed in them do not count. What else changed around
+    the store alone, at the same time, cannot be told from the opening.
     """
 
     store_id = String(primary_key=True, description="The new store")
@@ -98,7 +98,9 @@ def _compared(
     assert isinstance(day, date)
     days = min((as_of - day).days, rules.new_store_days)
     start, end = day - timedelta(days=days), day + timedelta(days=days)
-    older = stores.filter(pl.col("opened_on").is_null() | (pl.col("opened_on") < start))["store_id"]
+    # What a store that closes meanwhile loses went nowhere near the new one for that.
+    stayed = pl.col("closed_on").is_null() | (pl.col("closed_on") >= end)
+    older = stores.filter(pl.col("opened_on").is_null() | (pl.col("opened_on") < start), stayed)["store_id"]
     here = on_sphere(areas["latitude"].to_numpy(), areas["longitude"].to_numpy())
     to_new, _ = nearest(here, _points(opened), 1)
     own = arc_km(np.linalg.norm(here - _points(pl.DataFrame([store])), axis=1))

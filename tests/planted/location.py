@@ -97,7 +97,7 @@ def _world(
     )  # fmt: skip
     stores = pl.DataFrame(
         {"store_id": ["OLD", "NEW", "FAR"], "latitude": [40.0, 40.03, 44.0], "longitude": [-80.0] * 3,
-         "opened_on": [date(2010, 1, 1), opened, None]}
+         "opened_on": [date(2010, 1, 1), opened, None], "closed_on": pl.Series([None] * 3, dtype=pl.Date)}
     )  # fmt: skip
     return {"sales": sales.lazy(), "people": people.lazy(), "stores": stores.lazy()}
 
@@ -133,8 +133,9 @@ def _openings(seed: int) -> dict[str, dict]:  # type: ignore[type-arg]
     homes = lives_at.select("person_id", area_id="POSTAL_CODE", coarse_cell=pl.lit("c"), latitude="LATITUDE",
                             longitude="LONGITUDE")  # fmt: skip
     stores = store_rows(world).select(
-        store_id="STORE_ID", latitude="LATITUDE", longitude="LONGITUDE", opened_on="OPENED_DATE"
-    )
+        store_id="STORE_ID", latitude="LATITUDE", longitude="LONGITUDE", opened_on="OPENED_DATE",
+        closed_on=pl.lit(None, pl.Date),
+    )  # fmt: skip
     table = cannibalization(_till_sales(world).lazy(), homes.lazy(), stores.lazy(), AS_OF, RULES).collect()
     return {row["store_id"]: row for row in table.filter(pl.col("metric") == "ORDERS").iter_rows(named=True)}
 

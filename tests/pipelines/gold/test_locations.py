@@ -140,7 +140,8 @@ def test_a_person_has_the_nearest_store_that_is_open() -> None:
 def test_a_store_without_controls_claims_nothing() -> None:
     sales, homes, _ = town(1)
     stores = pl.LazyFrame({"store_id": ["S1", "NEW"], "latitude": [40.1, 40.2], "longitude": [-80.0, -80.0],
-                           "opened_on": [date(2010, 1, 1), date(2026, 2, 1)]})  # fmt: skip
+                           "opened_on": [date(2010, 1, 1), date(2026, 2, 1)], "closed_on": None},
+                          schema_overrides={"closed_on": pl.Date})  # fmt: skip
     rows = cannibalization(sales, homes, stores, AS_OF, RULES).collect()
     assert set(rows["metric"]) == {"ORDERS", "SALES"} and set(rows["status"]) == {"NOT_ENOUGH_EVIDENCE"}
     assert rows["change_rate"].null_count() == 2
@@ -296,14 +297,15 @@ def test_new_customers_in_sparse_areas_are_no_change() -> None:
     day, moment = date(2026, 1, 1), timedelta(days=60)
     rows = [(f"F{n}", "FAR", day + (moment if n % 2 else -moment)) for n in range(100)]
     rows += [(f"N{n % 20}", "OLD", day + (moment if n < 200 else -moment)) for n in range(400)]
+    rows += [(f"N{n % 20}", "SHUT", day - moment) for n in range(200)]  # closed the day after the other opened
     sales = pl.DataFrame(rows, schema=["person_id", "store_id", "occurred_on"], orient="row")
     homes = sales.select("person_id", area_id="person_id", coarse_cell=pl.lit("c")).unique().with_columns(
         latitude=pl.when(pl.col("person_id").str.starts_with("N")).then(40.0).otherwise(44.0), longitude=-80.0
     )  # fmt: skip
     sold = sales.with_columns(channel_group=pl.lit("IN_STORE"), is_sale=True, net_amount=pl.lit(Decimal("5.00")))
     stores = pl.LazyFrame(
-        {"store_id": ["OLD", "NEW", "FAR"], "latitude": [40.0, 40.03, 44.0], "longitude": [-80.0] * 3,
-         "opened_on": [None, day, None]}
+        {"store_id": ["OLD", "NEW", "FAR", "SHUT"], "latitude": [40.0, 40.03, 44.0, 40.0], "longitude": [-80.0] * 4,
+         "opened_on": [None, day, None, None], "closed_on": [None, None, None, day + timedelta(days=1)]}
     )  # fmt: skip
     told = cannibalization(sold.lazy(), homes.lazy(), stores, AS_OF, RULES).collect().row(0, named=True)
     assert told["far_area_count"] == 100 and told["status"] == "NO_EFFECT_SHOWN"
