@@ -80,7 +80,9 @@ class PersonalizationFeatures(
     last_viewed_products = List(String(), nullable=True, description=f"Up to {LAST_ITEMS}, the latest first")
     last_bought_products = List(String(), nullable=True, description=f"Up to {LAST_ITEMS}, the latest first")
     open_cart_products = List(
-        String(), nullable=True, description=f"Put in the cart within {CART_DAYS} days, not bought since"
+        String(),
+        nullable=True,
+        description=f"Put in the cart within {CART_DAYS} days, neither taken out nor bought since",
     )
     personalization_until_at = Timestamp(nullable=True, description="Latest fact: of the profile or an interaction")
 
@@ -91,13 +93,17 @@ class PersonalizationFeatures(
         "gold.customer_360": ("person_id", *CONSENT, *FROM_PROFILE, "facts_until_at", "affinity_until_at"),
         "gold.customer_features": ("person_id", *FROM_FEATURES),
         "silver.products": ("product_id", "category", "price", "currency"),
+        "silver.events": (
+            "subject_id", "person_id", "product_id", "event_type", "occurred_at", "occurred_on", "set_apart",
+        ),
     },
-)
+)  # fmt: skip
 def personalization_features(
     gold_customer_360: pl.LazyFrame,
     gold_customer_features: pl.LazyFrame,
     gold_interactions: pl.LazyFrame,
     silver_products: pl.LazyFrame,
+    silver_events: pl.LazyFrame,
     as_of: date,
 ) -> pl.LazyFrame:
     """Everybody of the customer view; of who refused personalization only the consents."""
@@ -106,7 +112,8 @@ def personalization_features(
     profile = gold_customer_360.select("person_id", *CONSENT, *FROM_PROFILE, "facts_until_at", "affinity_until_at")
     features = gold_customer_features.select("person_id", *FROM_FEATURES)
     joined = profile.join(features, on="person_id", how="left")
-    for part in (_recency(recent, as_of), _prices(recent, silver_products), _repeats(past), _last_items(recent, as_of)):
+    items = _last_items(recent, _taken_out(silver_events, as_of), as_of)
+    for part in (_recency(recent, as_of), _prices(recent, silver_products), _repeats(past), items):
         joined = joined.join(part, on="person_id", how="left")
     lists = ("category_recency", "last_viewed_products", "last_bought_products", "open_cart_products")
     complete = joined.with_columns(
@@ -157,12 +164,29 @@ def _repeats(past: pl.LazyFrame) -> pl.LazyFrame:
     return days.with_columns(first=first).group_by("person_id").agg(repeat_rate=1 - pl.col("first").mean())
 
 
-def _last_items(recent: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+def _taken_out(events: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """``person_id``, ``product_id`` of what was taken out of the cart after it was last put in."""
+    since = as_of - timedelta(days=CART_DAYS)
+    carts = events.filter(
+        pl.col("event_type").is_in(["CART_ADD", "CART_REMOVE"]), pl.col("person_id").is_not_null(),
+        pl.col("product_id").is_not_null(), pl.col("set_apart").is_null(),
+        pl.col("occurred_on").is_between(since, as_of, closed="left"),
+    )  # fmt: skip
+    last = {
+        kind: pl.col("occurred_at").filter(pl.col("event_type") == kind).max() for kind in ("CART_ADD", "CART_REMOVE")
+    }
+    out = (pl.col("CART_REMOVE") > pl.col("CART_ADD")).fill_null(pl.col("CART_ADD").is_null())
+    return carts.group_by("person_id", "product_id").agg(**last).filter(out).select("person_id", "product_id")
+
+
+def _last_items(recent: pl.LazyFrame, taken_out: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     by_kind = recent.group_by("person_id", "product_id").agg(
         pl.col("on").filter(pl.col("kind") == kind).max().alias(kind) for kind in ("view", "purchase", "cart_add")
-    )
-    open_cart = (pl.col("cart_add") >= as_of - timedelta(days=CART_DAYS)) & (
-        pl.col("purchase").is_null() | (pl.col("purchase") < pl.col("cart_add"))
+    ).join(taken_out.with_columns(is_out=True), on=["person_id", "product_id"], how="left")  # fmt: skip
+    open_cart = (
+        (pl.col("cart_add") >= as_of - timedelta(days=CART_DAYS))
+        & (pl.col("purchase").is_null() | (pl.col("purchase") < pl.col("cart_add")))
+        & pl.col("is_out").is_null()
     )
 
     def latest(kind: str, those: pl.Expr) -> pl.Expr:
