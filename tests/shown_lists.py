@@ -51,14 +51,19 @@ def tables(
         logit += want["affinity"] * (category[shown] == likes)
         clicked = rng.random(SHOWN) < 1 / (1 + np.exp(-logit))
         for p, product, is_clicked in zip(place, shown, clicked, strict=True):
+            is_bought = bool(is_clicked and rng.random() < 0.2)
             rows.append({
                 "impression_id": f"i{n}-{p}", "source_system": "S", "list_id": f"l{n}", "subject_id": f"u{n}",
                 "person_id": f"u{n}", "shown_at": at, "on": at.date(), "placement": "home",
                 "product_id": PRODUCTS[product][0], "position": int(p), "score": float(score[p - 1]), "store_id": None,
                 "region": region, "device": device, "seen_product_ids": seen, "is_clicked": bool(is_clicked),
-                "is_bought": bool(is_clicked and rng.random() < 0.2),
+                "is_bought": is_bought, "clicked_at": at if is_clicked else None,
+                "bought_at": at if is_bought else None,
             })  # fmt: skip
-    impressions = pl.DataFrame(rows, schema_overrides={"store_id": pl.String, "seen_product_ids": pl.List(pl.String)})
+    moments = dict.fromkeys(("shown_at", "clicked_at", "bought_at"), pl.Datetime("us", "UTC"))
+    impressions = pl.DataFrame(
+        rows, schema_overrides={"store_id": pl.String, "seen_product_ids": pl.List(pl.String), **moments}
+    )
     products = pl.DataFrame(PRODUCTS, schema=["product_id", "category", "price"], orient="row").with_columns(
         cost=pl.col("price") * 0.6, currency=pl.lit("EUR"), launched_on=pl.lit(date(2025, 1, 1))
     )

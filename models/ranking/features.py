@@ -105,8 +105,12 @@ def examples(
     snapshot: Snapshot, since: date | None, until: date, most_lists: int, *, are_ordered: bool = False
 ) -> Examples:
     """The newest lists of the days from ``since`` (None: the first) to the day before ``until`` in which something was
-    taken and something was not: others teach nothing of the order. ``are_ordered``: only those whose order is known."""
+    taken and something was not: others teach nothing of the order. What was taken on ``until`` or later is not known to
+    be. ``are_ordered``: only those whose order is known."""
     shown = snapshot[IMPRESSIONS].filter(pl.col("on") < until, *([] if since is None else [pl.col("on") >= since]))
+    end = pl.lit(until).cast(pl.Datetime("us", "UTC"))
+    clicked, bought = ((pl.col(c) < end).fill_null(False) for c in ("clicked_at", "bought_at"))
+    shown = shown.with_columns(is_clicked=clicked | bought, is_bought=bought)
     kept, shown = _newest(shown, most_lists, are_ordered=are_ordered)
     lists = kept.lazy().select(KEYS).with_row_index("group").with_columns(pl.col("group").cast(pl.Int64))
     # What only some rows of a list tell says which rows these are: those of a click, where it is told again.

@@ -35,8 +35,10 @@ class Impressions(Table, table="silver.impressions", per="impression_id", sort_b
     seen_product_ids = List(
         String(), nullable=True, description="Before, in the session, the newest first; null: not known"
     )
-    is_clicked = Boolean()
-    is_bought = Boolean()
+    is_clicked = Boolean(description="Ever; what is bought from the list counts as clicked")
+    is_bought = Boolean(description="From the list, ever")
+    clicked_at = Timestamp(nullable=True, description="Null: not clicked, or bought without a click that was logged")
+    bought_at = Timestamp(nullable=True)
 
 
 IMPRESSION_OWNER = Owner(at="shown_at", visitor="visitor_id", otherwise=own_key("i", "list_id"))
@@ -60,5 +62,7 @@ def impressions(bronze_impressions: pl.LazyFrame, silver_identity_links: pl.Lazy
         seen_product_ids=seen,
         is_clicked=pl.col("CLICKED_AT").is_not_null() | pl.col("BOUGHT_AT").is_not_null(),
         is_bought=pl.col("BOUGHT_AT").is_not_null(),
+        clicked_at="CLICKED_AT",
+        bought_at="BOUGHT_AT",
     )
     return IMPRESSION_OWNER.of(facts, silver_identity_links)

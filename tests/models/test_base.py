@@ -119,7 +119,10 @@ def shown(rng: np.random.Generator) -> pl.DataFrame:
         store_id=pl.lit(None, pl.String), region=pl.lit("north"), device=pl.format("d{}", row // 4 % 2),
         seen_product_ids=pl.concat_list(pl.lit("i1"), pl.lit("i2")), is_bought=pl.lit(False),
         is_clicked=pl.Series(rng.random(320) < 0.3),
-    ).with_columns(on=pl.col("shown_at").dt.date())  # fmt: skip
+    ).with_columns(
+        on=pl.col("shown_at").dt.date(), clicked_at=pl.when("is_clicked").then("shown_at"),
+        bought_at=pl.lit(None, pl.Datetime("us", "UTC")),
+    )  # fmt: skip
 
 
 def fitted_print(name: str) -> str:

@@ -43,6 +43,24 @@ def test_each_planted_effect_has_its_sign(fitted: ranking.RankingFitted) -> None
     assert fitted.weights.position[0] == 0 > fitted.weights.position[1] > fitted.weights.position[5]
 
 
+def test_what_is_taken_after_the_date_is_not_known(snapshot: Snapshot) -> None:
+    """Lists of the last days, whose products are clicked and bought when the date has passed."""
+    lists, cut = snapshot["silver.impressions"].collect(), snapshot.as_of
+    end = pl.lit(cut).cast(pl.Datetime("us", "UTC"))
+    late = (pl.col("on") < cut) & (pl.col("on") >= cut - timedelta(days=10))
+    moved = [
+        pl.when(late & pl.col(c).is_not_null()).then(end).otherwise(c).alias(c) for c in ("clicked_at", "bought_at")
+    ]
+    never = [pl.when(~late).then(c).alias(c) for c in ("clicked_at", "bought_at")]
+    snapshots = [
+        Snapshot({**snapshot.tables, "silver.impressions": rows.lazy()}, cut)
+        for rows in (lists.with_columns(moved), lists.with_columns(never), lists)
+    ]
+    told = [examples(each, None, cut, 9999) for each in snapshots]
+    assert told[0].count == told[1].count < told[2].count
+    assert told[0].relevant.tolist() == told[1].relevant.tolist()
+
+
 @pytest.fixture(scope="module")
 def judged(fitted: ranking.RankingFitted, snapshot: Snapshot) -> Evaluation:
     return ranking.evaluate(fitted, snapshot)
@@ -85,7 +103,7 @@ def test_nothing_after_the_day_reaches_a_fit(snapshot: Snapshot, fitted: ranking
     poisoned = dict(snapshot.tables)
     late = pl.col("on") >= snapshot.as_of
     poisoned["silver.impressions"] = poisoned["silver.impressions"].with_columns(
-        is_clicked=pl.when(late).then(~pl.col("is_clicked")).otherwise("is_clicked")
+        clicked_at=pl.when(late).then(pl.when(~pl.col("is_clicked")).then("shown_at")).otherwise("clicked_at")
     )
     bought = pl.LazyFrame({"person_id": ["u1"] * 40, "product_id": [f"P{n:02}" for n in range(40)]}).with_columns(
         on=pl.lit(snapshot.as_of), kind=pl.lit("purchase")
@@ -107,7 +125,7 @@ def test_a_log_and_a_request_have_the_same_words(snapshot: Snapshot) -> None:
     device = " Mobile" if row["device"] == "mobile" else "DESKTOP"
     asked = moment(on=row["on"], hour=row["shown_at"].hour, region=row["region"], store=row["store_id"],
                    device=device, depth=len(row["seen_product_ids"]))  # fmt: skip
-    always = shown.lazy().with_columns(is_clicked=pl.col("position") == 1)
+    always = shown.lazy().with_columns(clicked_at=pl.when(pl.col("position") == 1).then("shown_at"))
     one = Snapshot({**snapshot.tables, "silver.impressions": always}, snapshot.as_of)
     told = examples(one, None, date(2027, 1, 1), 10).lists.row(0, named=True)
     assert {name: told[name] for name in asked} == asked
@@ -172,7 +190,7 @@ def test_ndcg_weighs_clicks_by_how_seldom_a_place_is_looked_at(snapshot: Snapsho
     """A list of two by hand: the second was taken, at a place that half as many look at."""
     at = datetime(2026, 4, 1, 10, tzinfo=UTC)
     rows = snapshot["silver.impressions"].filter(pl.col("list_id") == "l7").head(2).with_columns(
-        is_clicked=pl.col("position") == 2, shown_at=pl.lit(at), on=pl.lit(at.date())
+        clicked_at=pl.when(pl.col("position") == 2).then(pl.lit(at)), shown_at=pl.lit(at), on=pl.lit(at.date())
     )  # fmt: skip
     found = examples(
         Snapshot({**snapshot.tables, "silver.impressions": rows}, snapshot.as_of), None, date(2027, 1, 1), 9
