@@ -90,16 +90,16 @@ def brought_in(lines: pl.LazyFrame, headers: pl.LazyFrame) -> pl.LazyFrame:
     """Sales whose lines of status RETURNED were bought on another receipt: what was sold fits without them better.
     ``lines``: the key, total_price, back__ and counts__, `marked` among them; ``headers``: of silver.transactions.
     """
-    amount = pl.col("total_price").cast(pl.Float64)
+    amount, stands = pl.col("total_price").cast(pl.Float64), lines.filter("counts__")
+    some = stands.filter(marked()).select(KEY).unique().join(headers.filter("is_sale"), on=KEY, how="semi")
     sums = (
-        lines.filter("counts__")
+        stands.join(some, on=KEY, how="semi")
         .group_by(KEY)
         .agg(sold__=amount.filter(~pl.col("back__")).sum(), marked__=amount.filter(marked()).sum())
-        .filter(pl.col("marked__") > 0)
     )
     sold = pl.col("total_amount") + pl.col("exchanged_amount").fill_null(0)
     without, of_all = (_off(pl.sum_horizontal(columns), sold) for columns in (["sold__"], ["sold__", "marked__"]))
-    return sums.join(headers.filter("is_sale"), on=KEY).filter(without + FIT < of_all).select(KEY)
+    return sums.join(headers, on=KEY).filter(without + FIT < of_all).select(KEY)
 
 
 def marked() -> pl.Expr:
