@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 from scipy.special import ndtri
 
+from customer360.pipelines.inference.proportions import design_effect, squares_of
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.sessions import VISIT, automated, with_sessions
 from customer360.platform.graph import builds
@@ -17,6 +18,7 @@ START, EXIT = "START", "EXIT"
 PATH_STEPS, LEAST_SESSIONS, PATHS = 4, 20, 200  # of a path; that begin with it, to be told; kept, the most frequent
 EVENTS = ("event_id", "subject_id", "occurred_at", "event_type", "tracker_session_id", "page_url", "set_apart")
 CONFIDENCE = 0.95
+FREE = pl.lit(1.0)  # design effect where each row is independent of the others
 
 
 class EventTransitions(Table, table="gold.event_transitions", sort_by=("from_type", "to_type")):
@@ -68,7 +70,9 @@ class EventPaths(Table, table="gold.event_paths", sort_by=("rank",)):
     share = Float(min=0, max=1, description="Of all visits of the window")
     converted_session_count = Integer(description="Of these visits, with a purchase at any step")
     conversion_rate = Float(min=0, max=1, description="converted_session_count / session_count")
-    conversion_rate_low = Float(min=0, max=1, description="Wilson's interval, 95 %")
+    conversion_rate_low = Float(
+        min=0, max=1, description="Wilson's interval, 95 %, wider as visits of one visitor are alike"
+    )
     conversion_rate_high = Float(min=0, max=1)
 
 
@@ -83,16 +87,26 @@ def event_paths(silver_events: pl.LazyFrame, as_of: date, params: Standardizatio
         .agg(steps=changes, converts=(kind == "PURCHASE").any())
     )
     whole = pl.concat_list("steps", pl.lit(EXIT)).list.head(PATH_STEPS)
+    # Visits of one visitor are alike: whoever comes to buy buys again.
+    visitors = visits.group_by("subject_id", path=whole.list.join(" > ")).agg(
+        n=pl.len().cast(pl.Int64), a=pl.col("converts").sum().cast(pl.Int64)
+    )
     counted = (
-        visits.group_by(path=whole.list.join(" > "))
-        .agg(session_count=pl.len().cast(pl.Int64), converted_session_count=pl.col("converts").sum().cast(pl.Int64))
+        visitors.group_by("path")
+        .agg(
+            session_count=pl.col("n").sum(),
+            converted_session_count=pl.col("a").sum(),
+            squares=squares_of(pl.col("a"), pl.col("n")),
+        )
         .with_columns(share=pl.col("session_count") / pl.col("session_count").sum())
         .filter(pl.col("session_count") >= LEAST_SESSIONS)
         .sort(["session_count", "path"], descending=[True, False])
         .head(PATHS)
         .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
     )
-    return _with_rate(counted, "converted_session_count", "session_count", "conversion_rate")
+    design = design_effect(pl.col("converted_session_count"), pl.col("session_count"), pl.col("squares"))
+    rated = _with_rate(counted, "converted_session_count", "session_count", "conversion_rate", design)
+    return rated.select(list(EventPaths.columns()))
 
 
 def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.LazyFrame:
@@ -104,10 +118,10 @@ def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl
     return keyed.select(*VISIT, "event_type", "occurred_at").join(odd, on=VISIT, how="anti", maintain_order="left")
 
 
-def _with_rate(rows: pl.LazyFrame, hits: str, count: str, name: str) -> pl.LazyFrame:
-    """A share with the ends of its score interval."""
+def _with_rate(rows: pl.LazyFrame, hits: str, count: str, name: str, design: pl.Expr = FREE) -> pl.LazyFrame:
+    """A share with the ends of its score interval, of so many times fewer free draws."""
     z = float(ndtri((1 + CONFIDENCE) / 2))
-    n, share = pl.col(count), pl.col(hits) / pl.col(count)
+    n, share = pl.col(count) / design, pl.col(hits) / pl.col(count)
     centre, spread = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n**2)).sqrt()
     low, high = ((end / (1 + z * z / n)).clip(0, 1) for end in (centre - spread, centre + spread))
     ends = pl.min_horizontal(low, share), pl.max_horizontal(high, share)  # rounding may pass a share of 0 or 1

@@ -116,6 +116,19 @@ def test_paths_and_transitions_are_those_of_brute_force() -> None:
     assert (paths["conversion_rate_low"] <= paths["conversion_rate"]).all()
 
 
+def test_visits_of_one_visitor_are_alike() -> None:
+    """Of ten visitors with ten visits each five buy in all of theirs, all of which begin alike: ten draws."""
+    steps = ["SEARCH", "PAGE_VIEW", "PRODUCT_VIEW", "CART_ADD", "PURCHASE"]
+    rows = [
+        (f"v:{who}", -60 * 24 * 60 + 24 * 60 * day + step, kind, f"{who}-{day}")
+        for who in range(10) for day in range(10)
+        for step, kind in enumerate(steps if who < 5 else steps[:4])
+    ]  # fmt: skip
+    path = sequences.event_paths(visits(rows), AS_OF, StandardizationRules()).collect().row(0, named=True)
+    assert (path["session_count"], path["conversion_rate"]) == (100, 0.5)
+    assert path["conversion_rate_low"] == pytest.approx(0.237, abs=0.001)
+
+
 def test_machines_and_other_days_are_in_no_sequence() -> None:
     fast = [("v:fast", 0, "PAGE_VIEW", "S") for _ in range(70)]
     late = [("v:late", 8 * 24 * 60, "SEARCH", "T"), ("v:old", -100 * 24 * 60, "SEARCH", "U")]
