@@ -154,6 +154,7 @@ def _domains(name: str, table: type[Table]) -> list[str]:
 def _retention(days: int | None, name: str, table: type[Table]) -> str:
     if tables.spec(table).layer == "bronze":
         lasts = "; of who ever refused until erased" if tables.spec(table).lasting else ""
+        lasts += " from its end" if tables.spec(table).holds else ""
         return "until erased" if days is None else f"{days:,} days{lasts}"
     if name.endswith(REPAIRED):
         return "until repaired or erased" if days is None else f"{days:,} days, or until repaired or erased"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
 NUMBER_KINDS = ("account", "device")
 OWN_KINDS = ("account", "device", "name", "email", "phone", "birth")  # say of a row whose it is, and of nobody else
+# Fields of `Identifiers` that are sets.
+_SETS = ("accounts", "devices", "texts", "persons", "shared", "names", "addresses", "handles")
 _HINTED_AT_ONCE = 20_000  # characters of what is looked for
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _UNFINISHED = "_erasures/unfinished"
@@ -62,24 +65,35 @@ class Identifiers:
     texts: frozenset[str] = frozenset()  # values to look for in raw text: e-mail addresses, phone numbers
     # "SYSTEM/key…" of the bronze rows that were attributed to it, by table
     facts: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
+    # ids under which older editions may hold it, and that are nobody else's now
+    persons: frozenset[str] = frozenset()
     names: frozenset[tuple[str, str]] = frozenset()  # first and last names that are this subject's alone
     addresses: frozenset[str] = frozenset()  # first lines of addresses at which nobody else is known
     handles: frozenset[str] = frozenset()  # "SYSTEM/place/handle" with which this subject's accounts alone sign
     # how many values by kind (`traces`) others have, too, so that they tell nobody from others
     common: Mapping[str, int] = field(default_factory=dict)
+    # those of ``persons`` that somebody else had before, whose history may name them
+    shared: frozenset[str] = frozenset()
+
+    def with_more(self, other: Identifiers) -> Identifiers:
+        """What either names."""
+        both = {name: getattr(self, name) | getattr(other, name) for name in _SETS}
+        keys = {**self.facts, **other.facts}.keys()
+        facts = {table: self.facts.get(table, frozenset()) | other.facts.get(table, frozenset()) for table in keys}
+        common = {kind: max(self.common.get(kind, 0), count) for kind, count in other.common.items()}
+        return Identifiers(**both, facts=facts, common={**self.common, **common})
 
     @cached_property
     def traces(self) -> Traces:
         """What tells the subject in any bytes."""
         numbers = (a.partition("/")[2] for a in self.accounts)
-        kinds = (("account", self.accounts), ("account", numbers), ("device", self.devices), ("person", self.persons),
-                 ("address", self.addresses))  # fmt: skip
+        kinds = (("account", self.accounts), ("account", numbers), ("device", self.devices),
+                 ("person", self.persons - self.shared), ("address", self.addresses))  # fmt: skip
         found = [Value(kind, (text,)) for kind, texts in kinds for text in sorted(texts)]
         found += [Value("e-mail" if "@" in text else "phone", (text,)) for text in sorted(self.texts)]
         told = Traces.of([*found, *(Value("name", pair) for pair in sorted(self.names))])
-        kept = {kind: told.common.get(kind, 0) + self.common.get(kind, 0) for kind in {*told.common, *self.common}}
-        return Traces(told.values, kept)
+        left = Counter(told.common) + Counter(self.common) + Counter(person=len(self.shared))
+        return Traces(told.values, dict(left))
 
     def pattern(self, system: str | None) -> str:
         """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
@@ -133,7 +147,7 @@ def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
     """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
     one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
     """
-    note = {name: getattr(who, name) for name in ("accounts", "devices", "texts", "persons", "addresses", "handles")}
+    note = {name: getattr(who, name) for name in _SETS if name != "names"}
     facts = {table: sorted(keys) for table, keys in who.facts.items()}
     text = json.dumps(
         {name: sorted(values) for name, values in note.items()}
@@ -338,8 +352,17 @@ def holds_rows_of(table: type[Table], who: Identifiers, data: bytes) -> bool:
 
 
 def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
-    mine = pl.col("person_id").is_in(list(who.persons)).fill_null(False) | _has_contact(tables.pii_columns(table), who)
-    return frame.filter(~mine)
+    """Rows of a dated table that are not the subject's: by id, account, device, contacts or names, whoever's the id is
+    now. What others' rows say of it is covered."""
+    kinds = tables.pii_columns(table)
+    mine = pl.col("person_id").is_in(list(who.persons)).fill_null(False) | _has_contact(kinds, who)
+    for kind, values in (("account", who.accounts), ("device", who.devices)):
+        mine |= pl.any_horizontal(
+            pl.lit(False), *(pl.col(c).is_in(list(values)).fill_null(False) for c, k in kinds.items() if k == kind)
+        )
+    mine |= _has_names(table, who, tuple(map(str.lower, NAME_COLUMNS)))
+    frame, texts = frame.filter(~mine), [c for c, kind in kinds.items() if kind == "text"]
+    return frame.with_columns(cleaned(frame[c], who) for c in texts)
 
 
 def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:
@@ -351,11 +374,11 @@ def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:
     return mine
 
 
-def _has_names(table: type[Table], who: Identifiers) -> pl.Expr:
+def _has_names(table: type[Table], who: Identifiers, columns: tuple[str, ...] = NAME_COLUMNS) -> pl.Expr:
     """Whether a row bears first and last names that are the subject's alone."""
-    if not set(NAME_COLUMNS) <= set(table.columns()):
+    if not set(columns) <= set(table.columns()):
         return pl.lit(False)
-    first, last = map(plain_expr, NAME_COLUMNS)
+    first, last = map(plain_expr, columns)
     pairs = ((first == _plain(one)) & (last == _plain(two)) for one, two in sorted(who.names))
     return pl.any_horizontal(pl.lit(False), *pairs).fill_null(False)
 

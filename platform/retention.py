@@ -1,7 +1,8 @@
 """What is older than it may be kept leaves, each table in its own way (`way`).
 
 - Rows of bronze go by the road of an erasure, or, of what the accounts need (``erasure="anonymize"``), what names a
-  person does. What is built on them follows with the run.
+  person does. What is built on them follows with the run. A price, a tier or a stock holds until the next one
+  (`tables.Series`) and is as old as its end: while it holds it has none.
 - Dated gold loses its editions of dates before; the current one of each maker always stays.
 - What only grows (`LOGS`) loses the rows that were written before.
 
@@ -23,9 +24,10 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake, editions
-from customer360.platform.tables import Table
+from customer360.platform.tables import LANDED, Table
 
 _NOTES = "_retention"
+_FORM = 2  # of the notes: of before, a row could be later than it came
 _LOOKED = f"{_NOTES}/logs.json"  # the day on which a log was looked through, and for how many days
 
 # Tables that only grow, with the column that says when a row was written.
@@ -38,7 +40,7 @@ Way = Literal["rows", "editions", "log"]
 
 
 def age_columns(table: type[Table]) -> tuple[str, ...]:
-    """Columns that say when a row is from; the latest of them counts."""
+    """Columns that say when a row is from; the latest of them counts, unless it is later than the row came."""
     declared = tables.spec(table)
     return tuple(dict.fromkeys([*declared.past, *([declared.version] if declared.version else [])]))
 
@@ -142,18 +144,54 @@ def _retired(lake: Lake, name: str, before: date, dry_run: bool) -> int:
     can_go = ~declared.lasting(lake.scan(name)).fill_null(True) if declared.lasting else pl.lit(True)
     if declared.erasure == "anonymize":
         can_go &= pl.any_horizontal(pl.col(c).is_not_null() for c in _personal(table))
-    aged = []
-    for file in doubtful:
-        oldest = lake.scan(name, [file]).filter(can_go).select(_age(table).min()).collect().item()
-        if oldest is not None and oldest < before:
-            aged.append(file)
-        else:
-            noted.oldest[file.path] = oldest
-    is_old = can_go & (_age(table) < before).fill_null(False)
+    if declared.holds:
+        is_old = can_go & _is_over(lake, table, before)
+        aged = [f for f in doubtful if lake.scan(name, [f]).filter(is_old).head(1).collect().height]
+    else:
+        is_old = can_go & (_age(table) < before).fill_null(False)
+        aged = _aged(lake, table, doubtful, can_go, before, noted)
     if dry_run:
         return int(lake.scan(name, aged).filter(is_old).select(pl.len()).collect().item()) if aged else 0
     noted.save(lake)
     return lake.rewrite(name, partial(_without, table, is_old), reason="retention", files=aged) if aged else 0
+
+
+def _aged(
+    lake: Lake, table: type[Table], doubtful: list[File], can_go: pl.Expr, before: date, noted: _Noted
+) -> list[File]:
+    """Files with a row that is too old; of the others it is noted when their oldest is from."""
+    aged = []
+    for file in doubtful:
+        oldest = lake.scan(noted.name, [file]).filter(can_go).select(_age(table).min()).collect().item()
+        if oldest is not None and oldest < before:
+            aged.append(file)
+        else:
+            noted.oldest[file.path] = oldest
+    return aged
+
+
+def _is_over(lake: Lake, table: type[Table], before: date) -> pl.Expr:
+    """Rows that had been over before a day: ended by themselves, or followed by the next of their series. Of a row that
+    came more than once the newest counts, and all go together: an earlier one, left alone, would hold again."""
+    declared = tables.spec(table)
+    assert declared.holds is not None
+    own, begin = ["_source_system", *declared.holds.of], pl.col(age_columns(table)[0]).cast(pl.Datetime("us"))
+    said = pl.col(declared.holds.ends).cast(pl.Date) if declared.holds.ends else pl.lit(None, pl.Date)
+    gone = pl.when(pl.col("_deleted").fill_null(False)).then(pl.col(LANDED).cast(pl.Date))
+    row, came = _text(*map(pl.col, own), begin), pl.struct(LANDED, "_seq", "_file", "_position")
+    rows = lake.scan(declared.name).select(*own, row=row, begin=begin, ends=pl.coalesce(gone, said), came=came)
+    newest = rows.drop_nulls("begin").sort("came").unique("row", keep="last")
+    # After a row that ends by itself, what was before it may hold again.
+    follows = pl.when(pl.col("ends").is_null() | ~pl.lit(declared.holds.resumes)).then("begin")
+    following = follows.shift(-1).backward_fill().over(own, order_by="begin").cast(pl.Date)
+    over = pl.coalesce("ends", following) if declared.holds.resumes else pl.min_horizontal("ends", following)
+    old = newest.with_columns(over=over).filter(pl.col("over") < before).select("row").collect()["row"]
+    return row.is_in(old.implode()).fill_null(False)
+
+
+def _text(*columns: pl.Expr) -> pl.Expr:
+    """Values as one text, in which null is not the empty text."""
+    return pl.concat_str([c.cast(pl.String).fill_null("\0") for c in columns], separator="\x1f")
 
 
 @dataclass
@@ -168,29 +206,38 @@ class _Noted:
     @classmethod
     def of(cls, lake: Lake, name: str) -> _Noted:
         stored = json.loads(lake.get(f"{_NOTES}/{name}.json") or b"{}")
-        oldest = {path: None if day is None else date.fromisoformat(day) for path, day in stored.items()}
-        return cls(name, oldest, lake.least(name, age_columns(tables.by_name(name))))
+        days = stored["oldest"] if stored.get("form") == _FORM else {}
+        oldest = {path: None if day is None else date.fromisoformat(day) for path, day in days.items()}
+        return cls(name, oldest, lake.least(name, _told_by_log(tables.by_name(name))))
 
     def may_hold_older(self, file: File, before: date) -> bool:
         if file.path in self.oldest:
             day = self.oldest[file.path]
             return day is not None and day < before
-        columns, told = age_columns(tables.by_name(self.name)), self.least.get(file.path, {})
+        columns, told = _told_by_log(tables.by_name(self.name)), self.least.get(file.path, {})
         return any(c not in told or (told[c] is not None and _day(told[c]) < before) for c in columns)
 
     def save(self, lake: Lake) -> None:
         """Keep it for the next time, where what may go is a matter of the file alone."""
-        if tables.spec(tables.by_name(self.name)).lasting is None:
+        declared = tables.spec(tables.by_name(self.name))
+        if declared.lasting is None and not declared.holds:
             kept = {path: day and day.isoformat() for path, day in sorted(self.oldest.items()) if path in self.least}
-            lake.put(f"{_NOTES}/{self.name}.json", json.dumps(kept).encode())
+            lake.put(f"{_NOTES}/{self.name}.json", json.dumps({"form": _FORM, "oldest": kept}).encode())
 
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
 
 
+def _told_by_log(table: type[Table]) -> tuple[str, ...]:
+    """Columns of which one is early in a file that holds something old."""
+    return (*age_columns(table), LANDED) if tables.spec(table).holds is None else age_columns(table)[:1]
+
+
 def _age(table: type[Table]) -> pl.Expr:
-    return pl.max_horizontal(pl.col(c).cast(pl.Date) for c in age_columns(table))
+    """By what a row says, but no later than it came: a clock that is years ahead would keep it for good."""
+    said = pl.max_horizontal(pl.col(c).cast(pl.Date) for c in age_columns(table))
+    return pl.when(said.is_not_null()).then(pl.min_horizontal(said, pl.col(LANDED).cast(pl.Date)))
 
 
 def _personal(table: type[Table]) -> tuple[str, ...]:

@@ -159,6 +159,16 @@ Lasting = Callable[[pl.LazyFrame], pl.Expr]
 
 
 @dataclass(frozen=True)
+class Series:
+    """Rows of a bronze table each of which holds until the next one of its series begins, in the time of the table's
+    own (the first of ``past``, else ``version``)."""
+
+    of: tuple[str, ...]  # columns that rows of one series share, beside the source system
+    ends: str | None = None  # column that says when a row is over by itself
+    resumes: bool = False  # whether what was before such a row holds again when it is over
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a lake needs to know about a table beside its columns."""
 
@@ -175,6 +185,7 @@ class Spec:
     serves: str | None = None  # purpose of its rows, or of its columns where some are kept; see `platform.purposes`
     kept: tuple[str, ...] = ()  # columns that stay where the purpose is refused; none: the row goes
     lasting: Lasting | None = None  # see `platform.retention`
+    holds: Series | None = None  # of a bronze table whose rows say what holds from a moment on
     schema_contract: SchemaContract = field(
         default_factory=SchemaContract
     )  # of sources that say none themselves, and of its own types
@@ -219,6 +230,7 @@ class Table(dy.Schema):
         serves: str | None = None,
         kept: tuple[str, ...] = (),
         lasting: Lasting | None = None,
+        holds: Series | None = None,
         schema_contract: Mode | dict[str, Mode] | SchemaContract = "evolve",
         card_data: bool = False,
         **rest: Any,
@@ -236,7 +248,7 @@ class Table(dy.Schema):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
         cls.__c360__ = Spec(
             table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept, lasting,
-            SchemaContract.model_validate(schema_contract), card_data,
+            holds, SchemaContract.model_validate(schema_contract), card_data,
         )  # fmt: skip
         TABLES[table] = cls
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from customer360.models.identity.erasure import (
     identifiers_of,
     is_followed,
     person_of,
+    renewed,
 )
 from customer360.models.identity.registry import former_records
 from customer360.pipelines.denied import denied
@@ -33,7 +34,7 @@ from customer360.platform import (
     warehouse,
 )
 from customer360.platform.backup import marks, tree_at
-from customer360.platform.errors import ConfigError, Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error, LakeLocked
 from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
 from customer360.platform.lineage.sinks import telling
@@ -317,23 +318,56 @@ def _share_now(settings: Settings) -> None:
 
 
 @contextmanager
+def _held_for_erasure(settings: Settings, person: str) -> Iterator[tuple[str, dict[str, Identifiers]]]:
+    """With the run lock, and what is kept of requests, held: the id of the person, and everybody to be erased. A run
+    that is under way may take hours: answers stop all the same, and who erases is told to come again."""
+    lake, person = lake_of(settings), current_person(settings, person)
+    with ExitStack() as held:
+        try:
+            if not being_erased(lake, person) and not is_followed(lake, person, identity_rules(settings)):
+                run_pipeline(settings, RunRequest(start="silver", command="erase"))  # decisions to follow
+                person = current_person(settings, person)
+            held.enter_context(lake.run_lock("erase"))
+        except LakeLocked as fault:
+            _hide(settings, _begun(settings, person))
+            _share_now(settings)
+            raise LakeLocked(f"{fault}; no answer names {person} any more: erase again when that has ended") from fault
+        held.enter_context(requests.held(settings, patience=math.inf))
+        yield person, _begun(settings, person)
+
+
+def _begun(settings: Settings, person: str) -> dict[str, Identifiers]:
+    """What names everybody whose erasure began, by their ids, as it is now; that of a person begins."""
+    lake = lake_of(settings)
+    todo = privacy.unfinished_erasures(lake)
+    for each, noted in {person: None, **todo}.items():
+        if noted is None:
+            found = identifiers_of(lake, each)
+        else:
+            found = renewed(lake, each, noted, identity_rules(settings))
+        if found != noted:
+            privacy.begin_erasure(lake, each, found)
+        todo[each] = found
+    return todo
+
+
+def _hide(settings: Settings, todo: Mapping[str, Identifiers]) -> None:
+    """Answers stop now, whatever is rewritten later."""
+    state = state_folder(settings)
+    for each, who in todo.items():
+        hide_person(state, {each, *who.persons}, sorted(who.accounts))
+        erasures.tell(state, {each, *who.persons, *who.accounts, *map(visitor, who.devices)})
+    for each, who in todo.items():  # last: the file may be damaged
+        forget_decisions(state, {each, *who.persons, *who.devices})
+
+
+@contextmanager
 def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict[str, int]]]:
     """Within the block the person is gone, and what named it is still known; after it nothing is."""
     lake, state, rules = lake_of(settings), state_folder(settings), identity_rules(settings)
-    person = current_person(settings, person)
-    if person not in privacy.unfinished_erasures(lake):
-        if not is_followed(lake, person, rules):  # decisions that no run has followed yet
-            run_pipeline(settings, RunRequest(start="silver", command="erase"))
-            person = current_person(settings, person)
-        privacy.begin_erasure(lake, person, identifiers_of(lake, person))
-    todo = privacy.unfinished_erasures(lake)
     touched: dict[str, int] = {}
-    with lake.run_lock("erase"), requests.held(settings, patience=math.inf):
-        for each, who in todo.items():
-            # Answers stop now, before anything is rewritten.
-            hide_person(state, {each, *who.persons}, sorted(who.accounts))
-            forget_decisions(state, {each, *who.persons, *who.devices})
-            erasures.tell(state, {each, *who.persons, *who.accounts, *map(visitor, who.devices)})
+    with _held_for_erasure(settings, person) as (person, todo):
+        _hide(settings, todo)
         delete_indexes(state)
         _share_now(settings)
         for who in todo.values():

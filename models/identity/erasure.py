@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 import polars as pl
@@ -81,11 +80,11 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     )
     devices = set(links.filter(pl.col("person_id") == person_id)["identifier"])
     devices -= set(links.filter(pl.col("person_id") != person_id)["identifier"])
-    # Older editions may hold the person under any id that its accounts ever had and no other's has.
-    held = registry.memberships(lake).select("record_id", "person_id")
+    # Older editions may hold the person under any id that its accounts ever had and no other's has now.
+    held = registry.memberships(lake).select("record_id", "person_id", "valid_to")
     mine |= {record for record in held["record_id"] if record.removesuffix(MENTION) in mine}
-    others = held.filter(~pl.col("record_id").is_in(list(mine)))
-    persons = {person_id, *held["person_id"]} - set(others["person_id"])
+    own, others = held.filter(is_own := pl.col("record_id").is_in(list(mine))), held.filter(~is_own)
+    persons = {person_id, *own["person_id"]} - set(others.filter(pl.col("valid_to").is_null())["person_id"])
     addresses, common = _addresses_and_common(lake, mine)
     handles, signed, shared = _handles(lake, mine)
     facts = _facts(lake, person_id)
@@ -95,11 +94,22 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
         texts=_contacts(lake, mine),
         facts=facts | {name: facts.get(name, frozenset()) | keys for name, keys in signed.items()},
         persons=frozenset(persons),
+        shared=frozenset(persons & set(others["person_id"])),
         names=_names(lake, mine),
         addresses=addresses,
         handles=handles,
         common=common | ({"handle": shared} if shared else {}),
     )
+
+
+def renewed(lake: Lake, person_id: str, begun: Identifiers, rules: IdentityRules) -> Identifiers:
+    """What named a person when its erasure began, with what came since: runs land on while one that was cut short, or
+    found another run under way, waits. As it was, where the id leads to nobody any more, or to several."""
+    try:
+        now = identifiers_of(lake, person_of(lake, person_id, rules))
+    except (UnknownPerson, registry.AmbiguousId):
+        return begun
+    return begun.with_more(now)
 
 
 def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:
@@ -112,36 +122,40 @@ def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]
 
 def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:
     """E-mail addresses and phone numbers of these accounts alone, from every version that was ever delivered."""
-    account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
-    rows = (
-        lake.scan("bronze.customers")
-        .select("EMAIL_ADDRESS", "PHONE_NUMBER", account=account)
-        .drop_nulls("account")
-        .collect()
-    )
-    own, others = rows.filter(pl.col("account").is_in(list(mine))), rows.filter(~pl.col("account").is_in(list(mine)))
     found: set[str] = set()
     for column in ("EMAIL_ADDRESS", "PHONE_NUMBER"):
-        shared = {_spelt_alike(value) for value in others[column].drop_nulls().unique()}
-        found |= {value for value in own[column].drop_nulls().unique() if _spelt_alike(value) not in shared}
+        own, others = _own_and_alike(lake, mine, column, {"alike": _spelt_alike(column)})
+        found |= set(own.join(others, on="alike", how="anti")[column])
     return frozenset(found)
 
 
-def _spelt_alike(contact: str) -> str:
+def _spelt_alike(column: str) -> pl.Expr:
     """What all spellings of an e-mail address or a phone number share; of a long number its national part."""
-    digits = re.sub(r"\D", "", contact)
-    return contact.strip().lower() if "@" in contact or len(digits) < SHORTEST_PHONE else digits[-10:]
+    plain = pl.col(column).str.strip_chars().str.to_lowercase()
+    digits = pl.col(column).str.replace_all(r"\D", "")
+    is_whole = plain.str.contains("@", literal=True) | (digits.str.len_chars() < SHORTEST_PHONE)
+    return pl.when(is_whole).then(plain).otherwise(digits.str.tail(10))
 
 
 def _names(lake: Lake, mine: set[str]) -> frozenset[tuple[str, str]]:
     """First and last names that stand together in these accounts alone, from every version that was ever delivered."""
+    names = {c: pl.col(c).str.strip_chars().str.to_lowercase() for c in ("LAST_NAME", "FIRST_NAME")}
+    own, others = _own_and_alike(lake, mine, "LAST_NAME", names)
+    found = own.join(others, on=list(names), how="anti").select("FIRST_NAME", "LAST_NAME").rows()
+    return frozenset((first, last) for first, last in found if len(first) > 1 and len(last) > 1)
+
+
+def _own_and_alike(
+    lake: Lake, mine: set[str], column: str, said: dict[str, pl.Expr]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What these accounts say in a column, with what is ``said`` by it, and what others say whose first word of that is
+    one of theirs: of a million others a few."""
     account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
-    names = [pl.col(c).str.strip_chars().str.to_lowercase() for c in ("FIRST_NAME", "LAST_NAME")]
-    rows = lake.scan("bronze.customers").select(*names, account=account).drop_nulls().collect()
-    own = pl.col("account").is_in(list(mine))
-    found = set(rows.filter(own).select("FIRST_NAME", "LAST_NAME").rows())
-    shared = set(rows.filter(~own).select("FIRST_NAME", "LAST_NAME").rows())
-    return frozenset((first, last) for first, last in found - shared if len(first) > 1 and len(last) > 1)
+    rows = lake.scan("bronze.customers").select(**({column: pl.col(column)} | said), account=account).drop_nulls()
+    own = rows.filter(pl.col("account").is_in(list(mine))).collect()
+    first = next(iter(said))
+    alike = pl.col(first).is_in(own[first].unique().implode()) & ~pl.col("account").is_in(list(mine))
+    return own, rows.filter(alike).select(list(said)).unique().collect()
 
 
 def _handles(lake: Lake, mine: set[str]) -> tuple[frozenset[str], dict[str, frozenset[str]], int]:
@@ -191,9 +205,11 @@ def _addresses_and_common(lake: Lake, mine: set[str]) -> tuple[frozenset[str], d
                "address": ["ADDRESS_LINE_1"], "account": ["CUSTOMER_ID"]}  # fmt: skip
     texts = sorted({c for names in columns.values() for c in names})
     plain = (pl.col(c).str.strip_chars().str.to_lowercase() for c in texts)
-    rows = lake.scan("bronze.customers").select(*plain, line="ADDRESS_LINE_1", account=account).collect()
+    rows = lake.scan("bronze.customers").select(*plain, line="ADDRESS_LINE_1", account=account)
     is_mine = pl.col("account").is_in(list(mine)).fill_null(False)
-    own, others = rows.filter(is_mine), rows.filter(~is_mine & pl.col("account").is_not_null())
+    own = rows.filter(is_mine).collect()
+    is_near = pl.any_horizontal(pl.col(c).is_in(own[c].drop_nulls().unique().implode()) for c in texts)
+    others = rows.filter(~is_mine & pl.col("account").is_not_null() & is_near).select(texts).unique().collect()
     shared = {
         kind: own.select(names).drop_nulls().unique().join(others, on=names, how="semi")
         for kind, names in columns.items()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from customer360.platform.tables import Currency, Date, Identifier, Integer, Money, String, Table, Timestamp
+from customer360.platform.tables import Currency, Date, Identifier, Integer, Money, Series, String, Table, Timestamp
 
 
 class Products(Table, table="bronze.products", key=("PRODUCT_ID",), erasure="none"):
@@ -27,7 +27,10 @@ class Products(Table, table="bronze.products", key=("PRODUCT_ID",), erasure="non
     PRODUCT_STATUS = String(nullable=True, max_length=100)
 
 
-class Inventory(Table, table="bronze.inventory", key=("PRODUCT_ID", "STORE_ID"), version="UPDATED_AT", erasure="none"):
+class Inventory(
+    Table, table="bronze.inventory", key=("PRODUCT_ID", "STORE_ID"), version="UPDATED_AT", erasure="none",
+    holds=Series(("PRODUCT_ID", "STORE_ID")),
+):  # fmt: skip
     """One row per delivered stock level of a product in a store."""
 
     PRODUCT_ID = Identifier(nullable=False)
@@ -48,6 +51,7 @@ class ProductCodes(Table, table="bronze.product_codes", key=("PRODUCT_ID", "CODE
 class ProductPrices(
     Table, table="bronze.product_prices", key=("PRODUCT_ID", "PRICE_TYPE", "VALID_FROM", "CURRENCY_CODE"),
     past=("VALID_FROM",), erasure="none",
+    holds=Series(("PRODUCT_ID", "PRICE_TYPE", "CURRENCY_CODE"), ends="VALID_TO", resumes=True),
 ):  # fmt: skip
     """One row per delivered version of a price of a product: what it costs from a moment on."""
 
@@ -65,7 +69,7 @@ class ProductPrices(
 
 class StockLevels(
     Table, table="bronze.stock_levels", key=("PRODUCT_ID", "STORE_ID", "COUNTED_AT"), past=("COUNTED_AT",),
-    erasure="none",
+    erasure="none", holds=Series(("PRODUCT_ID", "STORE_ID")),
 ):  # fmt: skip
     """One row per delivered version of a stock level of a product in a store at a moment: changes or snapshots."""
 

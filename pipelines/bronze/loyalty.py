@@ -6,7 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Identifier, Integer, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import Date, Identifier, Integer, OneOf, Series, String, Table, Timestamp, personal
 
 ENTRY_TYPES = ("EARN", "REDEEM", "EXPIRE", "ADJUST", "REVERSE")
 
@@ -34,7 +34,10 @@ class LoyaltyLedger(Table, table="bronze.loyalty_ledger", key=("ENTRY_ID",), pas
         return v.is_sensible("ENTRY_DATE")
 
 
-class LoyaltyTiers(Table, table="bronze.loyalty_tiers", key=("CHANGE_ID",), past=("CHANGE_DATE",)):
+class LoyaltyTiers(
+    Table, table="bronze.loyalty_tiers", key=("CHANGE_ID",), past=("CHANGE_DATE",),
+    holds=Series(("CUSTOMER_ID",), ends="VALID_UNTIL"),
+):  # fmt: skip
     """One row per delivered version of a change of a member's tier."""
 
     CHANGE_ID = Identifier(nullable=False)

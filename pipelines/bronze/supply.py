@@ -14,13 +14,17 @@ from customer360.platform.tables import (
     Integer,
     Money,
     OneOf,
+    Series,
     String,
     Table,
     Timestamp,
 )
 
 
-class Vendors(Table, table="bronze.vendors", key=("VENDOR_ID",), version="LAST_UPDATED_DATE", erasure="none"):
+class Vendors(
+    Table, table="bronze.vendors", key=("VENDOR_ID",), version="LAST_UPDATED_DATE", erasure="none",
+    holds=Series(("VENDOR_ID",)),
+):  # fmt: skip
     """One row per delivered version of a vendor. Contacts are persons, and stay in the purchasing system."""
 
     VENDOR_ID = Identifier(nullable=False)
@@ -90,6 +94,7 @@ class StockDays(
     key=("PRODUCT_ID", "LOCATION_ID", "SNAPSHOT_DATE"),
     past=("SNAPSHOT_DATE",),
     erasure="none",
+    holds=Series(("PRODUCT_ID", "LOCATION_ID")),
 ):
     """One row per delivered version of a product's stock in a store or distribution centre at the end of a day."""
 

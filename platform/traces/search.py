@@ -59,6 +59,7 @@ _UNKNOWN = (
     ValueError,
     OverflowError,
 )
+_MANY = 100  # pieces that are not worth keeping apart
 _WORTH_JOINING = 1 << 20  # bytes of texts: who looks at them at once takes milliseconds to begin
 _WIDE = re.compile(rb"\0[^\0]\0")  # two characters, each beside a zero
 Reader = Callable[[Path], Iterable[pl.Series]]
@@ -119,10 +120,31 @@ def in_bytes(traces: Traces, data: bytes, place: str) -> Hit | None:
     for part, fault in _parts(data, DEEPEST):
         unread = unread or fault
         try:
-            kinds |= _in_raw(traces, part) if isinstance(part, bytes) else _in_batch(traces, part)
+            kinds |= _in_raw(traces, part) if isinstance(part, bytes) else _in_batches(traces, [part])
         except _UNKNOWN as fault_of_type:
             unread = unread or f"has columns that cannot be read ({type(fault_of_type).__name__})"
     return Hit(place, tuple(sorted(kinds)), unread) if kinds or unread else None
+
+
+def nothing_in(traces: Traces, contents: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether none of some small contents holds anything, nor the name of its place: looked at together, since each
+    look costs as much as a small file does. False also where only a look at each can tell."""
+    names, raw, batches = list[str](), list[bytes](), list[pa.RecordBatch]()
+    for place, data in contents:
+        names += [place, place.rpartition(".")[0]]
+        for part, fault in _parts(data, DEEPEST):
+            if fault:
+                return False
+            if isinstance(part, bytes):
+                raw.append(part)
+            else:
+                batches.append(part)
+    try:
+        if traces.among(pl.Series(names, dtype=pl.String)) or _in_raw(traces, _PARTING.join(raw)):
+            return False
+        return not _in_batches(traces, batches)
+    except _UNKNOWN:
+        return False
 
 
 def _in_raw(traces: Traces, data: bytes) -> set[str]:
@@ -152,36 +174,44 @@ def _windows(piece: bytes, size: int, around: int) -> list[bytes]:
     return [piece[max(start - around, 0) : start + size] for start in range(0, max(len(piece), 1), size)]
 
 
-def _in_batch(traces: Traces, batch: pa.RecordBatch) -> set[str]:
-    """Rows of a table: what is alike in all columns is looked at together, since each look costs."""
-    parts = [list(columns.leaves(column)) for column in batch.columns]
-    every = [columns.values(leaf) for leaves in parts for leaf in leaves if not columns.is_text(leaf)]
-    found = traces.in_numbers(_joined(columns.numbers(leaf) for leaf in every if leaf.dtype.is_numeric()))
+def _in_batches(traces: Traces, batches: list[pa.RecordBatch]) -> set[str]:
+    """Rows of tables: what is alike in all columns is looked at together, since each look costs."""
+    parts = [[list(columns.leaves(column)) for column in batch.columns] for batch in batches]
+    leaves = [leaf for held in parts for column in held for leaf in column]
+    every = [columns.values(leaf) for leaf in leaves if not columns.is_text(leaf)]
+    alike: dict[pl.DataType, list[pl.Series]] = {}
+    for leaf in every:
+        if leaf.dtype.is_numeric():
+            alike.setdefault(leaf.dtype, []).append(leaf)
+    found = traces.in_numbers(_joined(columns.numbers(_joined(same)) for same in alike.values()))
     for leaf in every:
         if leaf.dtype == pl.Binary:
             found |= _in_blobs(traces, leaf.drop_nulls().unique())
-    return found | _in_texts(traces, batch, parts)
+    return found | _in_texts(traces, batches, parts)
 
 
-def _in_texts(traces: Traces, batch: pa.RecordBatch, parts: list[list[pa.Array]]) -> set[str]:
+def _in_texts(traces: Traces, batches: list[pa.RecordBatch], parts: list[list[list[pa.Array]]]) -> set[str]:
     """Columns of texts: all values of one at once, as bytes, where they are ASCII; value by value what is suspected so,
     and what is not ASCII."""
-    texts = [[columns.values(leaf) for leaf in leaves if columns.is_text(leaf)] for leaves in parts]
-    every = _joined(leaf for leaves in texts for leaf in leaves)
+    texts = [[[columns.values(leaf) for leaf in leaves if columns.is_text(leaf)] for leaves in held] for held in parts]
+    every = _joined(leaf for held in texts for leaves in held for leaf in leaves)
     if every.is_empty():
         return set()
     suspected, has_half = every, None
     if every.estimated_size() >= _WORTH_JOINING:
-        plain = [columns.joined(leaves) for leaves in parts]
+        plain = [columns.joined(leaves) for held in parts for leaves in held]
+        flat = [leaves for held in texts for leaves in held]
         stored = pa.array(plain, pa.large_binary())
-        others = [[] if each.isascii() else _beyond_ascii(leaves) for each, leaves in zip(plain, texts, strict=True)]
-        kept = (w if is_all else rest for is_all, w, rest in zip(traces.suspected(stored), texts, others, strict=True))
+        others = [[] if each.isascii() else _beyond_ascii(leaves) for each, leaves in zip(plain, flat, strict=True)]
+        kept = (w if is_all else rest for is_all, w, rest in zip(traces.suspected(stored), flat, others, strict=True))
         suspected = _joined(leaf for leaves in kept for leaf in leaves)
         every = _joined(leaf for leaves in others for leaf in leaves)
         has_half = bool(traces.suspected_halves(stored).any())
     found = traces.among(suspected)
     if has_half or traces.has_half(every):  # of a name whose other half may stand beside it
-        found |= _beside(traces, batch, texts)
+        for batch, held in zip(batches, texts, strict=True):
+            if len(batches) == 1 or traces.has_half(_joined(leaf for leaves in held for leaf in leaves)):
+                found |= _beside(traces, batch, held)
     return found
 
 
@@ -206,7 +236,7 @@ def _joined(found: Iterable[pl.Series]) -> pl.Series:
     kept = [each.alias("") for each in found if each.len()]
     if not kept:
         return pl.Series("", [], pl.String)
-    return pl.concat(kept, how="vertical", rechunk=False)
+    return pl.concat(kept, how="vertical", rechunk=len(kept) > _MANY)
 
 
 def _in_blobs(traces: Traces, blobs: pl.Series) -> set[str]:

@@ -42,7 +42,8 @@ def held(settings: Settings, person: str, who: Identifiers) -> dict[str, Any]:
     for name, column in REFUSED.items():
         if lake.exists(name) and (raw := _refused(lake, name, column, who)):
             found[name] = {"what": tables.summary(tables.by_name(name)), "rows": raw}
-    readings = [line for line in audit.entries(state_folder(settings)) if line.get("person") in {person, *who.persons}]
+    ids = {person, *(who.persons - who.shared)}
+    readings = [line for line in audit.entries(state_folder(settings)) if line.get("person") in ids]
     return {
         "person": person,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,10 +63,12 @@ def _rows(lake: Lake, table: type[Table], who: Identifiers) -> pl.DataFrame:
         mine = is_of(table, who)
     else:
         by = {"person_id": who.persons, "record_id": who.accounts}
-        known = [pl.col(c).is_in(list(values)) for c, values in by.items() if c in columns]
+        known = {c: pl.col(c).is_in(list(values)) for c, values in by.items() if c in columns}
         if not known or spec.layer not in ("silver", "gold"):
             return pl.DataFrame()
-        mine = pl.any_horizontal(known).fill_null(False)
+        mine = pl.any_horizontal(known.values()).fill_null(False)
+        if "record_id" in known:  # somebody else may have had the id before
+            mine &= known["record_id"].fill_null(True)
     files = lake.files(spec.name)
     if spec.is_dated:
         files = current_files(lake, spec.name, files)

@@ -25,7 +25,8 @@ from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
 from customer360.platform.traces import Traces
 from customer360.platform.traces.search import in_bytes, in_file
-from customer360.serve.rights.stores import halves
+from customer360.serve.rights.searching import Searcher
+from customer360.serve.rights.stores import Store, halves
 
 # Written again by whoever misses them.
 MADE_AGAIN = ("_staging/", "_spool/", "_bound/", "_identity/evidence")
@@ -43,11 +44,12 @@ def purge(lake: Lake, who: Identifiers) -> dict[str, int]:
         gone["half written"] = half
     stored = lake.objects("")
     current = {path for name in _tables(stored) for path in _current(lake, name)}
-    for path in stored:
-        if path in current or path.startswith("_erasures/"):
-            continue
+    store = Store("lake", lake.root, tuple(lake.storage_options.items()))
+    left = [path for path in stored if path not in current and not path.startswith("_erasures/")]
+    clean = Searcher(traces).clean([(store, path, store.size(path) or 0) for path in left])
+    for at, path in enumerate(left):
         data = lake.get(path)
-        if data is None or not _holds(who, traces, path, data):
+        if data is None or not ((at not in clean and in_bytes(traces, data, path)) or _holds_rows(who, path, data)):
             continue
         reached(f"before purge {path}")
         if _taken_away(lake, traces, path, data):
@@ -72,15 +74,22 @@ def _current(lake: Lake, name: str) -> Iterator[str]:
     return (f"{folder}/{file.path}" for file in lake.files(name))
 
 
-def _holds(who: Identifiers, traces: Traces, path: str, data: bytes) -> bool:
-    if in_bytes(traces, data, path):
-        return True
+def _holds_rows(who: Identifiers, path: str, data: bytes) -> bool:
+    """Whether a file of a table holds rows that are the person's by what no bytes tell."""
     table = tables.TABLES.get(_table_of(path))
     if table is None or _LOG in path or not path.endswith(".parquet"):
         return False
-    if privacy.holds_rows_of(table, who, data):
+    if privacy.holds_rows_of(table, who, data) or _holds_ids(who, data):
         return True
     return _holds_facts(who, data) or _holds_handles(who, table, data)
+
+
+def _holds_ids(who: Identifiers, data: bytes) -> bool:
+    """Whether rows are the person's by an id that somebody else had before, which is not searched for in all bytes."""
+    if not who.shared or not (named := set(tables.SUBJECT_KEYS) & set(pl.read_parquet_schema(io.BytesIO(data)))):
+        return False
+    rows = pl.read_parquet(io.BytesIO(data), columns=sorted(named))
+    return bool(rows.select(pl.any_horizontal(pl.col(sorted(named)).is_in(list(who.shared))).any()).item())
 
 
 def _holds_facts(who: Identifiers, data: bytes) -> bool:

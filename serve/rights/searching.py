@@ -14,10 +14,12 @@ from itertools import groupby
 from customer360.platform import telemetry
 from customer360.platform.settings import ExecutionSettings
 from customer360.platform.traces import Traces
-from customer360.platform.traces.search import Hit
+from customer360.platform.traces.search import Hit, nothing_in
 from customer360.serve.rights.stores import Store
 
 WORTH_IT = 128 << 20  # bytes from which on further processes are started: each takes seconds to come up
+SMALL = 1 << 16  # bytes up to which files are looked at together
+_COMPANY = 64  # of them
 _TOGETHER = 4 << 20  # bytes of small files that a process is given at once
 _UNASKED = 1 << 20  # bytes that a file counts whose store does not tell its size
 Found = tuple[Store, str, int]  # a file of a store, by its path there, and its size in bytes
@@ -31,7 +33,24 @@ class Searcher:
     known: set[bytes] = field(default_factory=set)
 
     def search(self, files: Sequence[Found]) -> list[Hit | None]:
-        return [store.search(self.traces, path, self.known) for store, path, _ in files]
+        clean = self.clean(files)
+        return [
+            None if at in clean else store.search(self.traces, path, self.known)
+            for at, (store, path, _) in enumerate(files)
+        ]
+
+    def clean(self, files: Sequence[Found]) -> set[int]:
+        """Which of some files hold nothing, of small ones that are looked at together: none of those in whose company
+        one holds something, or cannot be told from others."""
+        found: set[int] = set()
+        small = [at for at, (store, _, size) in enumerate(files) if "://" not in store.root and size <= SMALL]
+        for first in range(0, len(small), _COMPANY):
+            company = small[first : first + _COMPANY]
+            contents = [(files[at][0].place(files[at][1]), files[at][0].plain(files[at][1])) for at in company]
+            told = [(place, data) for place, data in contents if data is not None]
+            if nothing_in(self.traces, told):
+                found |= {at for at, (_, data) in zip(company, contents, strict=True) if data is not None}
+        return found
 
 
 def search(files: Sequence[Found], traces: Traces, execution: ExecutionSettings) -> list[Hit | None]:

@@ -60,6 +60,14 @@ class Store:
             return Hit(found.place, kinds, found.unread) if kinds or found.unread else None
         return found
 
+    def plain(self, path: str) -> bytes | None:
+        """The bytes of a file here; None where it takes a reader of its own, or none can read it."""
+        try:
+            data = (Path(self.root) / path).read_bytes()
+        except OSError:
+            return None
+        return None if any(mark in data[:16] for mark in READERS) else data
+
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where that takes a request of its own, or there is no file."""
         file = Path(self.root) / path

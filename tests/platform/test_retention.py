@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,7 @@ from customer360.platform import quality, retention, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake, editions
 from customer360.platform.quality.metrics import Alerts, DataQualityMetrics
-from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
+from customer360.platform.tables import Date, Float, Integer, Series, String, Table, Timestamp, personal
 
 TODAY = date(2026, 3, 2)
 
@@ -125,6 +127,80 @@ def test_rows_that_name_nobody_go_where_a_table_says_how_long(tmp_path: Path, re
     assert lake.scan(name).collect().height == 3
     assert retention.retire(lake, {name: 365}, date(2026, 2, 1)) == {name: 1}
     assert lake.scan(name).collect()["ID"].to_list() == ["b", "c"]
+
+
+def test_what_holds_is_as_old_as_its_end(tmp_path: Path, registries: None) -> None:
+    """A price of long ago that nothing followed is of now; one that a passing price follows holds again after it."""
+
+    class Prices(Table, table="bronze.t_prices", key=("ID",), past=("SINCE",), erasure="none",
+                 holds=Series(("WHAT", "KIND"), ends="ENDS", resumes=True)):  # fmt: skip
+        """One row per price."""
+
+        ID = String()
+        WHAT = String()
+        KIND = String(nullable=True)
+        SINCE = Timestamp(nullable=True)
+        ENDS = Timestamp(nullable=True)
+
+    lake, name = Lake(str(tmp_path), buckets=2), "bronze.t_prices"
+    y = {n: datetime(2000 + n, 1, 1, tzinfo=UTC) for n in range(20, 27)}
+    rows: list[tuple[str, str, str | None, datetime | None, datetime | None]] = [
+        ("holds", "tea", None, y[20], None),  # of no kind, and so of another series than the next two
+        ("before", "tea", "LIST", y[20], None), ("after", "tea", "LIST", y[23], None),
+        ("just over", "mug", None, y[20], None), ("now", "mug", None, y[25], None),
+        ("resumed", "pen", None, y[20], None), ("passing", "pen", None, y[21], y[22]),
+        ("ended", "cup", None, y[20], y[21]), ("undated", "cup", None, None, None),
+    ]  # fmt: skip
+    names = ("ID", "WHAT", "KIND", "SINCE", "ENDS")
+    visits(lake, name, Prices, **{c: [row[at] for row in rows] for at, c in enumerate(names)})
+    # Came once without an end, then with one, in another file; and one that its source took back.
+    for ends, landed in ((None, y[20]), (y[21], y[22])):
+        visits(lake, name, Prices, ID=["twice"], WHAT=["hat"], SINCE=[y[20]], ENDS=[ends], _ingested_at=[landed])
+    for gone, landed in ((None, y[20]), (True, y[22])):
+        visits(lake, name, Prices, ID=["gone"], WHAT=["bag"], SINCE=[y[20]], _ingested_at=[landed], _deleted=[gone])
+    before = {"holds", "after", "just over", "now", "resumed", "undated"}
+    assert retention.retire(lake, {name: 365}, date(2025, 6, 1), dry_run=True) == {name: 7}
+    assert retention.retire(lake, {name: 365}, date(2025, 6, 1)) == {name: 7}
+    assert set(lake.scan(name).collect()["ID"]) == before
+    assert retention.retire(lake, {name: 365}, date(2025, 6, 1)) == {}
+    assert retention.retire(lake, {name: 365}, date(2026, 6, 1)) == {name: 1}, "over for more than a year by now"
+    assert set(lake.scan(name).collect()["ID"]) == before - {"just over"}
+
+
+def test_a_tier_is_over_with_the_next_one_or_at_its_own_end(tmp_path: Path, registries: None) -> None:
+    class Tiers(Table, table="bronze.t_tiers", key=("ID",), past=("SINCE",), holds=Series(("WHO",), ends="UNTIL")):
+        """One row per tier."""
+
+        ID = String()
+        WHO = String(nullable=True, metadata=personal("account"))
+        SINCE = Date()
+        UNTIL = Date(nullable=True)
+
+    lake, name, year = Lake(str(tmp_path), buckets=2), "bronze.t_tiers", partial(date, month=1, day=1)
+    visits(lake, name, Tiers, ID=["followed"], WHO=["x"], SINCE=[year(2020)], UNTIL=[year(2030)])
+    visits(lake, name, Tiers, ID=["now", "ended"], WHO=["x", "y"], SINCE=[year(2021)] * 2, UNTIL=[None, year(2022)])
+    assert retention.retire(lake, {name: 365}, date(2025, 6, 1)) == {name: 2}
+    assert lake.scan(name).collect()["ID"].to_list() == ["now"]
+
+
+def test_a_row_is_no_later_than_it_came(tmp_path: Path, registries: None) -> None:
+    """What a clock years ahead wrote would stay for good; of what says no time nobody knows when it is from."""
+
+    class Clicks(Table, table="bronze.t_clicks", key=("ID",), past=("AT",)):
+        """One row per click."""
+
+        ID = String()
+        AT = Timestamp(nullable=True)
+
+    lake, name = Lake(str(tmp_path), buckets=2), "bronze.t_clicks"
+    came, ahead = datetime(2024, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
+    visits(lake, name, Clicks, ID=["ahead"], AT=[ahead], _ingested_at=[came])
+    visits(lake, name, Clicks, ID=["unknown"], AT=[None], _ingested_at=[came])
+    stale = {lake.files(name)[at].path: "2099-01-01" for at in (0, 1)}  # as a run of before noted it
+    lake.put(f"_retention/{name}.json", json.dumps(stale).encode())
+    assert retention.retire(lake, {name: 365}, date(2024, 6, 1)) == {}
+    assert retention.retire(lake, {name: 365}, date(2025, 6, 1)) == {name: 1}
+    assert lake.scan(name).collect()["ID"].to_list() == ["unknown"]
 
 
 def test_editions_of_gold_go_by_their_date_and_the_current_one_of_each_maker_stays(

@@ -14,12 +14,15 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from customer360.platform import access, audit, telemetry
+from customer360.models.identity.erasure import identifiers_of
+from customer360.platform import access, audit, tables, telemetry
 from customer360.platform import settings as configuration
 from customer360.platform.run import lake_of
 from customer360.serve import cli
 from customer360.serve.app import build_app
 from customer360.serve.compose import compose
+from customer360.serve.rights import export
+from customer360.serve.stewardship import decide
 
 CONFIG = """
 landing: {folder}/landing
@@ -173,3 +176,67 @@ def test_each_right_over_http_and_who_is_erased_leaves_no_request_open(desk: Des
     assert client.get("/v1/rights").json() == []
     assert re.search("berta: rights open 5 erase", "\n".join(desk.audited()))
     assert pl.Series(desk.audited()).str.contains("rights close 6 rectify").any()
+
+
+@pytest.mark.slow
+def test_a_run_under_way_stops_no_answer_from_going_and_what_it_lands_goes_too(desk: Desk) -> None:
+    """The erasure found the lake locked and waits to be taken up; runs land on. What they bring of the person, a second
+    account and an address in words of somebody else among it, was not known when it began."""
+    person, client = desk.person("K904"), desk.client()
+    assert client.get(f"/v1/people/{person}").status_code == 200
+    with desk.lake.run_lock("run"):
+        fault = CliRunner().invoke(cli.app, ["erase", person, "--yes", "--config", str(desk.config)]).exception
+        assert re.search(f"locked by another run.*no answer names {person} any more: erase again", str(fault))
+        assert client.get(f"/v1/people/{person}").status_code == 404
+    head = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL_ADDRESS,DATE_OF_BIRTH,CITY,LAST_UPDATED_DATE"
+    known = "Ottilie,Kwant,kwant@post.example,1944-05-06,Ulm,2026-02-01"
+    moved = known.replace("kwant@", "fresh@")
+    friend = "K905,Bruno,Vierzig,vierzig@post.example,1954-05-06,Ulm c/o fresh@post.example,2026-02-02"
+    desk.deliver("customers2.csv", head, f"K904,{moved}", f"K994,{known}", friend)
+    desk.said("run")
+    assert desk.person("K994") == person
+    desk.said("erase", person, "--yes")
+    left = desk.lake.scan("bronze.customers").collect()
+    assert sorted(left["CUSTOMER_ID"].unique()) == ["K905", "K906", "K907", "K908"]
+    assert "Ulm c/o •••" in left["CITY"].to_list()
+    folders = (Path(desk.lake.root), Path(desk.settings.state))
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert [file for file in files if re.search("K994|fresh@|kwant@|Kwant", text_of(file))] == []
+
+
+@pytest.mark.slow
+def test_who_was_one_with_somebody_else_for_a_while_goes_whole_and_gets_their_own_alone(desk: Desk) -> None:
+    """A steward put two people together and parted them: both ids were the other's, too, for an edition."""
+    ann, bob = desk.person("K904"), desk.person("K905")
+    desk.said("run", "--as-of", "2026-02-01")
+    decide(desk.settings, "merge", ann, bob, actor="al", reason="a hunch")
+    desk.said("run", "--as-of", "2026-02-05")
+    both = desk.person("K905")
+    decide(desk.settings, "split", both, ["SHOP/K905"], actor="al", reason="two people")
+    desk.said("run")
+    assert both in (ann, bob) and {desk.person("K904"), desk.person("K905")} == {ann, bob}
+    kept, other = ("K904", "K905") if both == ann else ("K905", "K904")
+
+    content = export.held(desk.settings, both, identifiers_of(desk.lake, both))
+    assert {row["person_id"] for row in content["tables"]["gold.customer_value"]["rows"]} == {both}
+    assert other not in json.dumps(content, default=str)
+
+    with desk.lake.run_lock("run"):
+        CliRunner().invoke(cli.app, ["erase", both, "--yes", "--config", str(desk.config)])
+    desk.deliver("customers3.csv", "CUSTOMER_ID,FIRST_NAME,LAST_NAME", "K909,Falk,Zuber")
+    desk.said("run")  # and publishes
+    client = desk.client()
+    assert client.get(f"/v1/people/{both}").status_code == client.get(f"/v1/customers/SHOP/{kept}").status_code == 404
+    told = desk.said("erase", both, "--yes", "--prove", code=1)
+    assert re.findall("remains: (.*)", told) == ["landing customers.csv: e-mail, name"]
+    dated = [n for n, t in tables.TABLES.items() if tables.spec(t).is_dated and "person_id" in t.columns()]
+    ids = {n: set(desk.lake.scan(n).select("person_id").collect().to_series()) for n in dated if desk.lake.exists(n)}
+    assert [n for n, held in ids.items() if both in held] == [] and ids["gold.customer_value"]
+    days = desk.lake.scan("gold.customer_value").filter(person_id=desk.person(other)).collect()["as_of"]
+    assert date(2026, 2, 1) in days.to_list(), "theirs of before stays"
+
+
+def text_of(file: Path) -> str:
+    if file.suffix == ".parquet":
+        return str(pl.read_parquet(file).rows())
+    return file.read_bytes().decode("latin-1")

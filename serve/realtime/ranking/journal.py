@@ -206,9 +206,19 @@ class Journal:
 
 def forget_decisions(state: Path, who: Iterable[str]) -> int:
     """Take out what was decided for persons (or visitors) of these ids; nothing for them is kept any more. How many
-    decisions went."""
+    decisions went. Raises LakeError: the file is damaged."""
     if not (state / FILE).exists():
         return 0
+    try:
+        return _forget(state, who)
+    except sqlite3.Error as fault:
+        raise LakeError(
+            f"{state / FILE}: decisions cannot be taken out ({fault}); where it is damaged, delete it (a new one is "
+            "made), and erase again"
+        ) from None
+
+
+def _forget(state: Path, who: Iterable[str]) -> int:
     gone = 0
     with closing(_open(state)) as store:
         store.execute("BEGIN IMMEDIATE")

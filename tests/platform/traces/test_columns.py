@@ -112,7 +112,7 @@ def test_texts_at_once_and_one_by_one_tell_the_same(values: list[str], joint: st
     for at_once in (0, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search, "_WORTH_JOINING", at_once)
-            found.append(search._in_batch(who, batch))
+            found.append(search._in_batches(who, [batch]))
     assert found[0] == found[1]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 from customer360.platform.traces import Traces, Value
-from customer360.platform.traces.search import in_bytes, in_file
+from customer360.platform.traces.search import in_bytes, in_file, nothing_in
 from customer360.platform.warehouse.texts import MARK, rows_as_texts
 
 _spec = importlib.util.spec_from_file_location("canaries", Path(__file__).parents[2] / "canaries.py")
@@ -45,6 +47,23 @@ def test_files_of_others_hold_nothing(tmp_path: Path) -> None:
     for file in canaries.plant_foreign(tmp_path).values():
         found = in_file(other, file, file.name)
         assert found is None or not found.kinds, file
+
+
+def test_small_files_are_looked_at_together_and_none_is_missed(tmp_path: Path) -> None:
+    """Those of others, in every format, hide nobody; each copy is found among them, wherever it stands."""
+    planted = canaries.plant_foreign(tmp_path)
+    other = Traces.of([Value("e-mail", ("some@body.test",)), Value("name", ("Some", "Body"))])
+    cut = {file.name for name, file in planted.items() if "cut" in name}
+    whole = [(file.name, file.read_bytes()) for file in planted.values() if file.name not in cut]
+    assert nothing_in(other, whole) and nothing_in(other, [])
+    rows = io.BytesIO()
+    pl.DataFrame({"first": ["Zyxcanarie", "Ann"], "last": ["Other", canaries.LAST], "n": [1, 2]}).write_parquet(rows)
+    company = [(f"{at}.txt", b"of somebody else " * at) for at in range(9)] + [("halves.parquet", rows.getvalue())]
+    assert nothing_in(WHO, company), "both names, and in no row beside each other"
+    for at, (name, file) in enumerate(sorted(planted.items())):
+        if file.suffix != ".db":  # has a reader of its own
+            among = [*company[: at % 9], (file.name, file.read_bytes()), *company[at % 9 :]]
+            assert not nothing_in(WHO, among), name
 
 
 def test_what_cannot_be_opened_is_said_not_passed_over(tmp_path: Path) -> None:

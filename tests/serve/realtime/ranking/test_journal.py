@@ -148,6 +148,12 @@ def test_the_search_for_traces_sees_who_decisions_were_for(
     assert Store("state", str(tmp_path)).search(who, FILE) is None
 
 
+def test_a_damaged_file_is_named_to_who_erases(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database at all" * 100)
+    with pytest.raises(LakeError, match=rf"{FILE}: decisions cannot be taken out .*delete it .* and erase again"):
+        forget_decisions(tmp_path, ["p_ann"])
+
+
 def test_the_command_that_erases_takes_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Enough(Exception):
         """What comes after is not this test's."""
@@ -160,6 +166,7 @@ def test_the_command_that_erases_takes_decisions(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(jobs, "identity_rules", lambda settings: None)
     monkeypatch.setattr(jobs, "current_person", lambda settings, person: person)
     monkeypatch.setattr(jobs.privacy, "unfinished_erasures", lambda lake: {"p_ann_77": who})
+    monkeypatch.setattr(jobs, "renewed", lambda lake, person, noted, rules: noted)
     monkeypatch.setattr(jobs, "hide_person", lambda *_: None)
     monkeypatch.setattr(jobs, "delete_indexes", enough)
     journal = Journal(tmp_path / "state")
