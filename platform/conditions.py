@@ -6,6 +6,9 @@ Words: columns, numbers, "text", True, False; `and or not`, `< <= > >= == != in 
 `is None`, `is not None`, `+ - * /`, and `FUNCTIONS`. A date column compares with text like "2026-01-31". Whatever
 touches a missing value is unknown, as in SQL; a person of whom the condition is unknown is not meant. Division by zero
 is unknown. Parsing is Python's own (`ast`), and every node that is not named here is refused.
+
+Whoever asks may write a condition: it costs what its length says. So no part stands twice in what a part above it is
+compiled to, as each level would double that (`fill_nan` of Polars does, and a chain over parts that are true or false).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import polars as pl
 from customer360.platform.errors import ConfigError
 from customer360.platform.tables import Column
 
-LONGEST, MOST_NODES = 4000, 500
+LONGEST, MOST_NODES, DEEPEST = 4000, 500, 60
+NOT_A_NUMBER = float("nan")
 Kind = Literal["number", "text", "flag", "day", "texts", "nothing"]
 WORDS: dict[str, str] = {
     "number": "a number", "text": "text", "flag": "true or false", "day": "a date", "texts": "a list of texts",
@@ -76,7 +80,11 @@ def _parsed(text: str) -> ast.expr:
         raise ExpressionError(f"{text!r} cannot be read: {getattr(fault, 'msg', None) or fault}") from None
     if sum(1 for _ in ast.walk(body)) > MOST_NODES:
         raise ExpressionError(f"a condition has at most {MOST_NODES} parts")
-    return body
+    level: list[ast.AST] = [body]
+    for _ in range(DEEPEST):
+        if not (level := [inner for each in level for inner in ast.iter_child_nodes(each)]):
+            return body
+    raise ExpressionError(f"a condition has at most {DEEPEST} levels of parts within parts")
 
 
 class _Compiler:
@@ -150,7 +158,7 @@ class _Compiler:
         if dtype == pl.String:
             return Term("text", expr, values=values)
         if dtype.is_numeric():
-            return Term("number", expr.cast(pl.Float64).fill_nan(None))
+            return Term("number", _number(expr.cast(pl.Float64)))
         if dtype == pl.Date or dtype == pl.Datetime:
             return Term("day", expr.cast(pl.Date))
         if dtype == pl.List(pl.String):
@@ -167,14 +175,17 @@ class _Compiler:
             case ast.Mult():
                 found = one * two
             case ast.Div():
-                found = pl.when(two != 0).then(one / two)
+                found = one / two.replace(0.0, None)
             case _:
                 raise self.fault(node, f"{type(node.op).__name__} is not among + - * /")
-        return Term("number", found.fill_nan(None))
+        return Term("number", _number(found))
 
     def comparison(self, node: ast.Compare) -> Term:
         """A chain `a < b <= c` is `a < b and b <= c`."""
         sides, parts = [node.left, *node.comparators], []
+        for side in sides[1:-1]:
+            if not isinstance(side, ast.List | ast.Tuple | ast.Set) and self.term(side).kind == "flag":
+                raise self.fault(side, f"is {WORDS['flag']}, and stands between two; put `and` between comparisons")
         for at, operator in enumerate(node.ops):
             parts.append(self.compared(node, sides[at], operator, sides[at + 1]))
         return Term("flag", parts[0] if len(parts) == 1 else pl.all_horizontal(parts))
@@ -246,6 +257,11 @@ class _Compiler:
         if len(node.args) != len(needed):
             raise self.fault(node, f"{name} takes {len(needed)}: {', '.join(WORDS[kind] for kind in needed)}")
         return build(self, [self.expect(arg, kind).expr for arg, kind in zip(node.args, needed, strict=True)])
+
+
+def _number(expr: pl.Expr) -> pl.Expr:
+    """Unknown where it is no number; `fill_nan` would have the expression stand twice in its own place."""
+    return expr.replace(NOT_A_NUMBER, None)
 
 
 def _days_since(compiler: _Compiler, given: Sequence[pl.Expr]) -> Term:

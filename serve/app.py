@@ -72,6 +72,7 @@ from customer360.serve.publication.indexes import Indexes
 from customer360.serve.publication.rankers import RankerStore
 from customer360.serve.publication.refusals import Refusals
 from customer360.serve.publication.vectors import VectorStore
+from customer360.serve.rates import Rates
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.collector import collector_of
 from customer360.serve.realtime.ranking.choosing import Chooser, Shelves
@@ -202,6 +203,7 @@ def build_app(configured: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.folder = Path(configured.state)
+    app.state.rates, app.state.requests_per_minute = Rates(), configured.serve.requests_per_minute
     app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
     app.state.follower = Follower(configured) if configured.serve.follows else None
@@ -237,7 +239,13 @@ def build_app(configured: Settings) -> FastAPI:
         app.add_exception_handler(fault, _handler(handler))
     straight = [*placements.router.routes, *features.router.routes, recommendations.of_person]
     app.add_middleware(Straight, routes=straight, prefix="/v1")
-    app.add_middleware(Gate, state=app.state.folder, limits=configured.serve, bodies=hooks.limits(configured))
+    app.add_middleware(
+        Gate,
+        rates=app.state.rates,
+        state=app.state.folder,
+        limits=configured.serve,
+        bodies=hooks.limits(configured),
+    )
     app.add_middleware(Door, collector=collector, state=app.state.folder, public_url=configured.serve.public_url)
     app.add_middleware(Measured)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]

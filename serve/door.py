@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
@@ -38,6 +40,7 @@ from customer360.serve.gate import (
     presented,
 )
 from customer360.serve.problems import answer_to
+from customer360.serve.rates import network
 from customer360.serve.realtime.calls import Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
 from customer360.serve.realtime.logs import Busy
@@ -45,6 +48,7 @@ from customer360.serve.realtime.paths import PATHS, PREFIX
 
 MOST_AT_ONCE = 512  # requests
 MOST_UNKNOWN = 64  # of them, whose key is in the body
+MOST_OF_PLACE = {True: 64, False: 16}  # of both, whose body is waited for, of one address
 MOST_SENT = 100  # kinds of headers that are kept
 MOST_LISTED = 100  # refused calls of a batch that an answer names
 LATER = {"Retry-After": "10"}
@@ -61,6 +65,7 @@ class Door:
     def __init__(self, app: ASGIApp, *, collector: EventCollector | None, state: Path, public_url: str = "") -> None:
         self.app, self._collector, self._state = app, collector, state
         self._at_once = self._unknown = 0
+        self._waiting: Counter[tuple[str, bool]] = Counter()  # bodies, by address and whether their key is known
         self._origins = frozenset(collector.said.origins if collector else ())
         self._failures = telemetry.log.getChild("events")
         if not self._failures.filters:
@@ -119,13 +124,14 @@ class Door:
             await asyncio.to_thread(self._collector.activities.ready)
         key = _key_of(headers) or _key_asked(scope)
         principal = self._writer(key) if key else None
-        body = await self._body(headers, receive, is_known=principal is not None)
+        address = (scope.get("client") or ("",))[0]
+        body = await self._body(headers, receive, address, is_known=principal is not None)
         if headers.get("content-encoding", "identity").lower() == "gzip":
             body = unpacked(body)
         if principal is None:
             principal = self._writer(key_in(body))
         try:
-            return await self._collector.take(body, kind, principal, (scope.get("client") or ("",))[0])
+            return await self._collector.take(body, kind, principal, address)
         except Overdrawn as fault:
             raise HTTPException(429, str(fault), {"Retry-After": str(fault.seconds)}) from None
         except (Busy, OSError) as fault:
@@ -137,25 +143,40 @@ class Door:
         access.require(principal, "writer")
         return principal
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive, *, is_known: bool) -> bytes:
+    async def _body(self, headers: Mapping[str, str], receive: Receive, address: str, *, is_known: bool) -> bytes:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit() and len(length) < LONGEST_LENGTH):
             raise HTTPException(400, "Content-Length is no number")
         if int(length) > LARGEST:
             raise _too_large()
+        first = begun(receive())  # type: ignore[arg-type]
+        if not isinstance(first, Begun) and not first.get("more_body", False):
+            return await _all_of(receive, first)  # it is there already, and no clock need run
+        with self._waited_for(address, is_known=is_known):
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    return await _all_of(receive, await first if isinstance(first, Begun) else first)
+            except TimeoutError:
+                raise HTTPException(408, "the rest of the body did not come") from None
+
+    @contextmanager
+    def _waited_for(self, address: str, *, is_known: bool) -> Iterator[None]:
+        """A body that is not there yet; few of one address, so that nobody takes all the room there is by waiting: the
+        key of a page lets everybody begin."""
+        who = network(address), is_known
+        if self._waiting[who] >= MOST_OF_PLACE[is_known]:
+            raise HTTPException(429, "too many bodies that do not come", {"Retry-After": "1"})
         if not is_known and self._unknown >= MOST_UNKNOWN:
             raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         self._unknown += not is_known
+        self._waiting[who] += 1
         try:
-            first = begun(receive())  # type: ignore[arg-type]
-            if not isinstance(first, Begun) and not first.get("more_body", False):
-                return await _all_of(receive, first)  # it is there already, and no clock need run
-            async with asyncio.timeout(BODY_SECONDS):
-                return await _all_of(receive, await first if isinstance(first, Begun) else first)
-        except TimeoutError:
-            raise HTTPException(408, "the rest of the body did not come") from None
+            yield
         finally:
             self._unknown -= not is_known
+            self._waiting[who] -= 1
+            if not self._waiting[who]:
+                del self._waiting[who]
 
     def _crossing(self, headers: Mapping[str, str], path: str) -> dict[str, str]:
         """What a browser must hear so that a page of another origin may send, and read the answer."""

@@ -12,6 +12,7 @@ starts slowly: nothing is imported here that takes time.
 import asyncio
 import os
 import time
+from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from customer360.platform import access
 from customer360.platform.errors import Customer360Error
 from customer360.platform.telemetry import spare_the_log
+from customer360.serve.rates import network
 from customer360.serve.realtime.paths import PATHS, PREFIX
 from customer360.serve.room import Room
 
@@ -34,6 +36,7 @@ HEAD_SECONDS, ANSWER_SECONDS, STATE = (
 )
 HEALTH, KEPT = "/healthz", 8  # of which so many find room where nobody else does
 BODY_SECONDS, BODY_BYTES, BODIES = 10.0, 512 << 10, 128  # that is waited for here, and at once
+BODIES_OF_PLACE = 64  # of them, of one address
 OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: "no answer in time; a change may have been made all the same: send it again with the "
@@ -44,6 +47,10 @@ DETAILS = {
 }
 
 
+class Crowded(Exception):
+    """Bodies of one address are waited for already, as many as may be."""
+
+
 class Front:
     """Around the proxy."""
 
@@ -52,6 +59,7 @@ class Front:
         self._room = Room(float(os.environ.get(ANSWER_SECONDS, "2")))
         self._state = os.environ.get(STATE, "")
         self._bodies = self._health = 0
+        self._of_place: Counter[str] = Counter()  # bodies that are waited for, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +67,12 @@ class Front:
             return
         if self._is_read(scope):
             try:
-                come = await self._come(receive)
+                come = await self._come(receive, network((scope.get("client") or ("",))[0]))
+            except Crowded:
+                answer = _problem(HTTPStatus.TOO_MANY_REQUESTS, "too many bodies that do not come")
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send)
+                return
             except TimeoutError:
                 answer = _problem(HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not come")
                 answer.headers["Connection"] = "close"  # what still comes is not read
@@ -99,12 +112,16 @@ class Front:
             return False
         return True
 
-    async def _come(self, receive: Receive) -> list[Message]:
-        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come."""
+    async def _come(self, receive: Receive, place: str) -> list[Message]:
+        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come;
+        Crowded: one address has begun so many that there would be no room for those of others."""
         come, size = list[Message](), 0
+        if self._of_place[place] >= BODIES_OF_PLACE:
+            raise Crowded
         if self._bodies >= BODIES:
             return come
         self._bodies += 1
+        self._of_place[place] += 1
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while True:
@@ -114,6 +131,9 @@ class Front:
                         return come
         finally:
             self._bodies -= 1
+            self._of_place[place] -= 1
+            if not self._of_place[place]:
+                del self._of_place[place]
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         kept = [(name, value) for name, value in scope["headers"] if name.lower() not in OURS_ALONE]

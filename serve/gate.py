@@ -28,7 +28,7 @@ from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.settings import ServeSettings
 from customer360.platform.telemetry import Repeats
 from customer360.serve.problems import answer_to
-from customer360.serve.rates import Rates
+from customer360.serve.rates import Rates, network
 
 FORMS = "/console/"  # where forms of browsers are read
 GUARDED = ("/v1/", "/metrics")
@@ -41,7 +41,10 @@ BODY_SECONDS = 10.0  # for the next piece of a body
 LONGEST_LENGTH = 19  # digits of a Content-Length: more are no size of anything
 PIECES = 3  # of as many seconds for all of it
 PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
-MOST_LATE = 16  # late bodies of one key at once, and of all who have none
+MOST_LATE = 16  # late bodies of one key at once, and of all who have none, half of them of one address
+AWAITED = 4  # of the requests at once a quarter may be of one key, or of an address without one, and have no body yet
+UNKNOWN = 2  # and half of all who have no key; a body beyond that is late at once
+NOBODY, PLACE = "", "from "  # what stands for the key of who has none, and before an address
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -100,13 +103,15 @@ class Gate:
     """Around the application. ``bodies``: kilobytes that a body may have, of paths with a limit of their own."""
 
     def __init__(
-        self, app: ASGIApp, *, state: Path, limits: ServeSettings, bodies: Mapping[str, int] | None = None
-    ) -> None:
+        self, app: ASGIApp, *, rates: Rates, state: Path, limits: ServeSettings,
+        bodies: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
         self._app, self._state, self._limits, self._bodies = app, state, limits, bodies or {}
         self._most_at_once = limits.max_ongoing_requests + max(limits.max_queued_requests, 0)
         self._at_once = 0
         self._late: Counter[str] = Counter()  # bodies that are waited for, by key
-        self._rates = Rates()
+        self._awaited: Counter[str] = Counter()  # these, and such as may still come promptly
+        self._rates = rates
         self._failures = telemetry.log.getChild("answers")
         if not self._failures.filters:
             self._failures.addFilter(Repeats())
@@ -119,7 +124,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         shared: dict[str, Any] = scope.setdefault("state", {})
-        shared["readings"], shared["late"] = [], None
+        shared["readings"], shared["late"], shared["awaited"] = [], (), ()
         has_begun = False
 
         async def answering(message: Message) -> None:
@@ -135,7 +140,7 @@ class Gate:
         self._at_once += 1
         try:
             self._admit(scope)
-            await self._app(scope, self._bounded(receive, shared, self._kilobytes(scope)), answering)
+            await self._app(scope, self._bounded(receive, scope, self._kilobytes(scope)), answering)
         except Exception as fault:
             if has_begun:
                 raise
@@ -154,7 +159,7 @@ class Gate:
             raise HTTPException(503, marks.UNDER_WAY, {"Retry-After": "60"})
         if path.startswith(GUARDED):
             principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
-            self._slow_down(principal)
+            slow_down(self._rates, principal, self._limits.requests_per_minute)
         if path.startswith(FORMS) and not _is_utf8(headers):
             raise HTTPException(415, "a form is UTF-8")
         length = headers.get("content-length", "0")
@@ -163,19 +168,13 @@ class Gate:
         if int(length) > self._kilobytes(scope) * 1024:
             raise _too_large(self._kilobytes(scope))
 
-    def _slow_down(self, principal: Principal) -> None:
-        per_minute = principal.per_minute or self._limits.requests_per_minute
-        if per_minute and (seconds := self._rates.wait(principal.key_id, per_minute)):
-            after = {"Retry-After": str(math.ceil(seconds))}
-            raise HTTPException(429, f"this key may send {per_minute} requests a minute", after)
-
     def _kilobytes(self, scope: Scope) -> int:
         """What the body of a request may have."""
         return self._bodies.get(own_path(scope), self._limits.max_body_kilobytes)
 
-    def _bounded(self, receive: Receive, shared: dict[str, Any], kilobytes: int) -> Receive:
+    def _bounded(self, receive: Receive, scope: Scope, kilobytes: int) -> Receive:
         """The body, as long as it is short enough and goes on coming."""
-        began = time.monotonic()
+        shared, began = scope["state"], time.monotonic()
         got, is_whole = 0, False
 
         async def next_piece() -> Message:
@@ -184,14 +183,15 @@ class Gate:
                 return piece
             refused: HTTPException | None = None
             now, loop = time.monotonic(), asyncio.get_running_loop()
-            prompt = max(began + PROMPT_SECONDS - now, 0) if shared["late"] is None else 0
+            has_time = not shared["late"] and self._has_room(scope)
+            prompt = max(began + PROMPT_SECONDS - now, 0) if has_time else 0
             left = began + PIECES * BODY_SECONDS - now
             timer = asyncio.timeout(max(min(prompt + BODY_SECONDS, left), 0.001))
 
             def late() -> None:
                 nonlocal refused
                 try:
-                    self._is_late(shared)
+                    self._is_late(scope)
                 except HTTPException as crowded:
                     refused = crowded
                     timer.reschedule(loop.time())
@@ -224,22 +224,37 @@ class Gate:
 
         return bounded
 
-    def _is_late(self, shared: dict[str, Any]) -> None:
+    def _has_room(self, scope: Scope) -> bool:
+        """Whether a body that is not there may come promptly: who begins many at once would else have all the room
+        there is for as long as one may take to be late."""
+        shared = scope["state"]
+        if not shared["awaited"]:
+            shared["awaited"] = _whose(scope)
+            self._awaited.update(shared["awaited"])
+        return all(
+            self._awaited[who] * (UNKNOWN if who == NOBODY else AWAITED) <= self._most_at_once
+            for who in shared["awaited"]
+        )
+
+    def _is_late(self, scope: Scope) -> None:
         """Wait on for a body that is late; few of one key, so that they never take all the room there is."""
-        if shared["late"] is not None:
+        shared = scope["state"]
+        if shared["late"]:
             return
-        principal: Principal | None = shared.get("principal")
-        key = principal.key_id if principal else ""
-        if self._late[key] >= MOST_LATE:
+        whose = _whose(scope)
+        if any(self._late[who] >= MOST_LATE // (2 if who.startswith(PLACE) else 1) for who in whose):
             raise HTTPException(429, "too many bodies that do not come", {"Retry-After": str(math.ceil(BODY_SECONDS))})
-        self._late[key] += 1
-        shared["late"] = key
+        self._late.update(whose)
+        shared["late"] = whose
 
     def _came(self, shared: dict[str, Any]) -> None:
         """A body is waited for no longer."""
-        if (key := shared["late"]) is not None:
-            self._late[key] -= 1
-            shared["late"] = None
+        for counts, name in ((self._late, "late"), (self._awaited, "awaited")):
+            for who in shared[name]:
+                counts[who] -= 1
+                if not counts[who]:
+                    del counts[who]
+            shared[name] = ()
 
     def _note(self, scope: Scope, status: int) -> None:
         """A line in the audit for each person whose data this answer shows; without the line there is no answer."""
@@ -259,6 +274,20 @@ class Gate:
         if "content-length" in (sent := heads(scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)
+
+
+def slow_down(rates: Rates, principal: Principal, usual: int) -> None:
+    """Count a request against the rate of its key, or the ``usual`` one. Raises HTTPException where that is used up."""
+    per_minute = principal.per_minute or usual
+    if per_minute and (seconds := rates.wait(principal.key_id, per_minute)):
+        after = {"Retry-After": str(math.ceil(seconds))}
+        raise HTTPException(429, f"this key may send {per_minute} requests a minute", after)
+
+
+def _whose(scope: Scope) -> tuple[str, ...]:
+    """By what the bodies of a caller are counted: its key, or that it has none and its address."""
+    principal: Principal | None = scope["state"].get("principal")
+    return (principal.key_id,) if principal else (NOBODY, PLACE + network((scope.get("client") or ("",))[0]))
 
 
 def _is_utf8(headers: Mapping[str, str]) -> bool:

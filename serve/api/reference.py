@@ -24,8 +24,12 @@ _pages = Environment(
 
 @router.get("/docs", include_in_schema=False, response_class=HTMLResponse)
 async def docs(request: Request) -> HTMLResponse:
-    """The reference page. Open to everybody, like the OpenAPI document that it is made from."""
-    return HTMLResponse(render(request.app.openapi()))
+    """The reference page. Open to everybody, like the OpenAPI document that it is made from; made once, as it takes
+    longer than any answer, and whoever has no key may ask for it, too."""
+    document, kept = request.app.openapi(), request.app.state
+    if getattr(kept, "reference_of", None) is not document:
+        kept.reference, kept.reference_of = render(document), document
+    return HTMLResponse(kept.reference)
 
 
 def render(document: dict[str, Any]) -> str:

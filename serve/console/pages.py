@@ -20,6 +20,7 @@ from customer360.platform import access
 from customer360.platform.access import Principal, Role
 from customer360.platform.errors import AccessDenied
 from customer360.platform.lake import Lake
+from customer360.serve.gate import slow_down
 from customer360.serve.stewardship import Desk
 
 router = APIRouter()
@@ -56,7 +57,8 @@ class SignInNeeded(Exception):
 def signed_in(role: Role) -> Callable[[Request], Principal]:
     """A dependency: who looks at the page, with a key of ``role`` or above.
 
-    It raises SignInNeeded without such a key, and AccessDenied for a form that another site sent.
+    It raises SignInNeeded without such a key, AccessDenied for a form that another site sent, and HTTPException where
+    the rate of the key is used up.
     """
 
     def principal(request: Request) -> Principal:
@@ -68,6 +70,7 @@ def signed_in(role: Role) -> Callable[[Request], Principal]:
             access.require_scope(found, "identity")
         except AccessDenied as fault:
             raise SignInNeeded(role, _asked_for(request)) from fault
+        slow_down(request.app.state.rates, found, request.app.state.requests_per_minute)
         request.state.principal = found
         return found
 

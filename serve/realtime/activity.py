@@ -18,11 +18,17 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
+from customer360.platform import telemetry
+from customer360.platform.telemetry import Repeats
+
 LONGEST = 50  # steps of one window
 LARGEST_CART = 100  # products, of a cart, a step and each list of an answer
 MOST_PRODUCTS = 300  # of all steps of one window
 MOST_SUBJECTS = 200_000  # windows of a process; those that are silent longest go
+MOST_SILENT = 500_000  # subjects without one, of whom it is known what they refused
 LIVES = timedelta(hours=24)  # what is older is history, but for what was refused
+_LOG = telemetry.log.getChild("activity")
+_LOG.addFilter(Repeats())
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,17 @@ def account(system: str, user_id: str) -> str:
     return f"{system}/{user_id}"
 
 
+class _Refusal(NamedTuple):
+    """What is left of a window that went: what its subject refused."""
+
+    purposes: frozenset[str]
+    at: datetime  # the newest of them
+    noted: datetime
+
+    def answers(self) -> dict[str, Answer]:
+        return dict.fromkeys(self.purposes, Answer(self.at, False, self.noted))
+
+
 @dataclass
 class _Window:
     steps: deque[tuple[int, Step]] = field(default_factory=lambda: deque(maxlen=LONGEST))
@@ -80,6 +97,13 @@ class _Window:
     @property
     def refused(self) -> frozenset[str]:
         return frozenset(purpose for purpose, answer in self.answers.items() if not answer.is_yes)
+
+    def refusal(self) -> _Refusal | None:
+        """What must stay of it when it goes."""
+        said = [answer for answer in self.answers.values() if not answer.is_yes]
+        if not said:
+            return None
+        return _Refusal(self.refused, max(answer.at for answer in said), max(answer.noted for answer in said))
 
     def add(self, number: int, step: Step, now: datetime, *, allows: bool = True) -> None:
         """Note a step. Without ``allows`` what it says yes to changes no answer."""
@@ -173,6 +197,9 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 class Activities:
     """The windows of this process. Safe for threads.
 
+    There are so many at most, and whoever sends under ever new names has others' go: what these refused stays, for the
+    lake does not know it before a run.
+
     ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew. ``hear`` notes
     what others wrote to the log since, and is called before anything is told. ``erased``
     says who was erased since it was asked last, as a function from names to when, or None. ``landed`` says until when
@@ -190,6 +217,7 @@ class Activities:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._silent: OrderedDict[str, _Refusal] = OrderedDict()
         self._number = 0
         self._lock = threading.Lock()
         self._replay, self._opening = replay, threading.Lock()
@@ -230,7 +258,7 @@ class Activities:
                 if account_id is not None:
                     self._kept(account_id).add(self._number, step, now, allows=step.is_vouched)
             while len(self._windows) > MOST_SUBJECTS:
-                self._windows.popitem(last=False)
+                self._let_go(*self._windows.popitem(last=False))
 
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""
@@ -240,13 +268,14 @@ class Activities:
         now, landed = self._now(), self._landed()
         with self._lock:
             found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}
+            refused = self._refused_silently(subjects, landed)
             if not found:
-                return Activity()
+                return Activity(refused=refused)
             for subject, window in found.items():
                 window.expire(now - LIVES)
                 if landed is not None and not subject.startswith(visitor("")):
                     window.leave(landed)
-            refused = frozenset[str]().union(*(w.refused for w in found.values()))
+            refused = refused.union(*(w.refused for w in found.values()))
             # An account whose window is told has all that its visitor did, and its cart as it stands on every device.
             return _told([w for w in found.values() if w.account not in found], refused)
 
@@ -259,13 +288,38 @@ class Activities:
         if (erased_at := self._erased()) is None:
             return
         with self._lock:
-            names = {*self._windows, *(window.account for window in self._windows.values())}
+            names = {*self._windows, *self._silent, *(window.account for window in self._windows.values())}
         erased = {name: at for name in names if (at := erased_at(name)) is not None}  # so many digests take a while
         with self._lock:
             for subject, window in list(self._windows.items()) if erased else []:
                 moments = [erased[name] for name in (subject, window.account) if name in erased]
                 if moments and window.forget(max(moments)):
                     del self._windows[subject]
+            for subject, at in erased.items():
+                if subject in self._silent and self._silent[subject].at <= at:
+                    del self._silent[subject]
+
+    def _let_go(self, subject: str, window: _Window) -> None:
+        """Of a window that goes, keep what was refused: of half a million subjects, more than which is an attack, or a
+        run that should have been long ago."""
+        if (refusal := window.refusal()) is None:
+            return
+        self._silent[subject] = refusal
+        if len(self._silent) > MOST_SILENT:
+            self._silent.popitem(last=False)
+            _LOG.error("refusals that no run has read yet are more than are kept; the oldest are forgotten: run now")
+
+    def _refused_silently(self, subjects: Iterable[str], landed: datetime | None) -> frozenset[str]:
+        """What those of some subjects refused who have no window; of accounts what is not in the publication."""
+        refused = frozenset[str]()
+        for subject in subjects:
+            if (silent := self._silent.get(subject)) is None:
+                continue
+            if landed is not None and silent.noted <= landed and not subject.startswith(visitor("")):
+                del self._silent[subject]
+            else:
+                refused |= silent.purposes
+        return refused
 
     def _login(self, of_visitor: _Window, account_id: str | None, now: datetime) -> None:
         if account_id is None or of_visitor.account == account_id:
@@ -280,7 +334,8 @@ class Activities:
     def _kept(self, subject: str) -> _Window:
         window = self._windows.get(subject)
         if window is None:
-            window = self._windows[subject] = _Window()
+            silent = self._silent.pop(subject, None)
+            window = self._windows[subject] = _Window(answers=silent.answers() if silent else {})
         else:
             self._windows.move_to_end(subject)
         return window

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.online import files
 from customer360.platform.settings import Settings
 from customer360.platform.sources import collector as source
-from customer360.serve.rates import Rates
+from customer360.serve.rates import Rates, Shares, UsedUp
 from customer360.serve.realtime import names
 from customer360.serve.realtime.activity import LIVES, Activities
 from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, TooDeep, refusal, written
@@ -53,10 +53,11 @@ _MAY_BE_LONG = (b":" + b"0" * 20, b":-" + b"0" * 20)
 
 
 class Overdrawn(Exception):
-    """A key has used up its rate; ``seconds`` until it may send again."""
+    """A key, or who sends with it, has used up its rate; ``seconds`` until it may send again."""
 
-    def __init__(self, per_minute: int, seconds: float) -> None:
-        super().__init__(f"this key may send {per_minute:,} events a minute")
+    def __init__(self, per_minute: int, seconds: float, *, is_own: bool = False) -> None:
+        whose = ", and this visitor or address has sent more than its part of them" if is_own else ""
+        super().__init__(f"this key may send {per_minute:,} events a minute{whose}")
         self.seconds = math.ceil(seconds)
 
 
@@ -81,7 +82,7 @@ class EventCollector:
             self._replay, hear=self.hear, erased=Erasures(self._state).fresh, landed=self.landed
         )
         self._reader = Reader(said.system, names.event_types(said), names.purposes(said), said.page_logins)
-        self._rates = Rates()
+        self._rates, self._shares = Rates(), Shares()
         self._log = _log_of(settings, name, said)
         self._commit = GroupCommit(self._log)
 
@@ -155,11 +156,11 @@ class EventCollector:
             by = Sent(datetime.now(UTC), principal.name, is_trusted, ip=ip if self.said.keep_ip else None)
             calls, sent = _opened(body, kind, by)
         except Refused as fault:
-            self._charge(principal, 1)
+            self._charge(principal, [], ip)
             await self._commit.append([refusal(_without_key(body), str(fault), principal.name)])
             REFUSED.inc()
             raise
-        self._charge(principal, len(calls))
+        owe = self._charge(principal, calls, ip)
         good: list[Call] = []
         refused: dict[int, str] = {}
         for place, given in enumerate(calls):
@@ -169,7 +170,9 @@ class EventCollector:
                 refused[place] = str(fault)
         entries = [call.entry for call in good] + _letters(body, kind, refused, by)
         if entries:
-            self._charge_weight(principal, entries, len(calls))
+            # Heavy events count as several, or who has a key that stands in pages would fill the log within its rate:
+            # each of a batch's calls is kept with the context of the batch.
+            owe(max(sum(len(entry.record) for entry in entries) // COUNTED_BYTES - len(calls), 0))
             fresh = at = 0
             for piece in _pieces(entries):
                 answers = await self._commit.append(piece)
@@ -181,17 +184,27 @@ class EventCollector:
                     outcome.inc(count)
         return Taken(len(good), refused)
 
-    def _charge(self, principal: Principal, count: int) -> None:
-        per_minute = principal.per_minute or self.said.events_per_minute
-        if per_minute and (seconds := self._rates.wait(principal.key_id, per_minute, max(count, 1))):
-            raise Overdrawn(per_minute, seconds)
+    def _charge(self, principal: Principal, calls: list[Any], address: str | None) -> Callable[[int], None]:
+        """Count calls against the rate of a key; gives how to count more for the same. A key of pages is shared by who
+        asks with it, see `Shares`; a batch is whose its first call is."""
+        per_minute, count = principal.per_minute or self.said.events_per_minute, max(len(calls), 1)
+        if not per_minute:
+            return lambda more: None
+        if principal.name in self.said.trusted:
+            if seconds := self._rates.wait(principal.key_id, per_minute, count):
+                raise Overdrawn(per_minute, seconds)
+            return lambda more: self._rates.owe(principal.key_id, more)
+        try:
+            return self._shares.take(principal.key_id, per_minute, count, address or "", _sender(calls)).owe
+        except UsedUp as fault:
+            raise Overdrawn(per_minute, fault.seconds, is_own=fault.is_own) from None
 
-    def _charge_weight(self, principal: Principal, entries: list[Entry], charged: int) -> None:
-        """Heavy events count as several, or who has a key that stands in pages would fill the log within its rate: each
-        of a batch's calls is kept with the context of the batch."""
-        more = sum(len(entry.record) for entry in entries) // COUNTED_BYTES - charged
-        if more > 0 and (principal.per_minute or self.said.events_per_minute):
-            self._rates.owe(principal.key_id, more)
+
+def _sender(calls: list[Any]) -> str:
+    """Whom the first of the calls names, whatever else is wrong with it."""
+    first = calls[0] if calls and isinstance(calls[0], dict) else {}
+    named = (first.get(name) for name in ("anonymousId", "VISITOR_ID", "visitor_id", "userId", "previousId"))
+    return next((str(who) for who in named if isinstance(who, str | int) and who), "")
 
 
 def collector_of(settings: Settings) -> EventCollector | None:

@@ -5,8 +5,10 @@ refused.
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import re
+import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -276,6 +278,9 @@ def test_examples(text: str, values: dict[str, Any], expected: bool) -> None:
         ("orders > 1e999", "is no finite number"),
         ("is_member and " * 600 + "is_member", "characters"),
         ("is_member or " * 290 + "is_member", "parts"),
+        ("not " * 100 + "is_member", "levels"),
+        ("True == is_member == True", "put `and` between comparisons"),
+        ("1 < orders == True == True", "is true or false"),
     ],
 )
 def test_faults_are_named(text: str, words: str) -> None:
@@ -298,6 +303,30 @@ def test_faults_are_named(text: str, words: str) -> None:
 def test_hostile_text_is_refused(text: str) -> None:
     with pytest.raises(ExpressionError):
         condition(text, COLUMNS, AS_OF)
+
+
+def within(text: str, times: int) -> str:
+    """A text within itself, so many times."""
+    found = "orders"
+    for _ in range(times):
+        found = text.format(found)
+    return found
+
+
+@pytest.mark.parametrize("text", [
+    " + ".join(["orders"] * 55) + " > 0",
+    within("1 / ({})", 28) + " > 0",
+    within("known({} + 1, 1)", 16) + " > 0",
+    within("(is_member == ({}))", 28).replace("orders", "orders > 1"),
+    within("(True == {} == True)", 28).replace("orders", "is_member"),
+    within("-({} - 1)", 25) + " in [1, 2, 3, 4, 5, 6, 7, 8]",
+])  # fmt: skip
+def test_a_condition_costs_what_its_length_says(text: str) -> None:
+    """Each level of what is compiled to something that holds its part twice would double the cost."""
+    began = time.process_time()
+    with contextlib.suppress(ExpressionError):
+        meant(text, [row(orders=2, is_member=True)] * 100)
+    assert time.process_time() - began < 5
 
 
 @settings(max_examples=100, deadline=None)

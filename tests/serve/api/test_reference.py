@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from customer360.platform.settings import Settings
+from customer360.serve.api import reference
 from customer360.serve.app import build_app
 from customer360.serve.gate import SCOPES
 
@@ -23,6 +25,13 @@ def test_every_endpoint_and_type_is_shown_without_outside_help(tmp_path: Path) -
         assert f'id="type-{name}"' in page.text
     assert not re.search(r"<script|https?://(?!\$)", page.text), "the page must load nothing"
     assert "/docs" not in document["paths"]
+
+
+def test_it_is_made_once_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(reference, "render", lambda document: str(made.append(document) or len(made)))
+    client = TestClient(build_app(Settings(state=str(tmp_path))))
+    assert [client.get("/docs").text for _ in range(3)] == ["1"] * 3
 
 
 def test_texts_are_escaped(tmp_path: Path) -> None:

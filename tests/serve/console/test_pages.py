@@ -74,6 +74,15 @@ def test_a_key_of_another_scope_opens_no_page(published: Any) -> None:
     assert answer.status_code == 303 and "/console/sign-in" in answer.headers["location"]
 
 
+def test_a_key_is_as_often_let_in_by_pages_as_by_the_api(published: Any) -> None:
+    client = TestClient(build_app(Settings(state=str(published.state))), follow_redirects=False)
+    key = access.issue(published.state, "slow", "steward", per_minute=1)
+    client.cookies.set("c360_key", key, path="/console")
+    answers = [client.get("/console/experiments") for _ in range(2)]
+    assert [a.status_code for a in answers] == [200, 429] and int(answers[1].headers["Retry-After"]) > 1
+    assert client.get("/v1/people/p_ann", headers={"X-API-Key": key}).status_code == 429
+
+
 def test_behind_https_the_cookie_is_secure(published: Any) -> None:
     client = signed_in(published.state, "Lou", "https://360.shop.example")
     key = access.issue(published.state, "Max", "steward")

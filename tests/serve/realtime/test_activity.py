@@ -202,3 +202,41 @@ def test_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(80):
         note(made, step("PAGE_VIEW"), account_id=A)
     assert made.of(A).events == activity.LONGEST and len(made.of(A).cart) == activity.LARGEST_CART
+
+
+@pytest.mark.parametrize("who", [V, A])
+def test_nobody_makes_a_refusal_be_forgotten_by_sending_under_ever_new_names(
+    monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr(activity, "MOST_SUBJECTS", 10)
+    landed: list[datetime] = []
+    made = Activities(now=lambda: NOW, landed=lambda: landed[0] if landed else None)
+    of = {"visitor_id": who} if who == V else {"account_id": who}
+    no = frozenset({"PERSONALIZATION"})
+    made.note_all([(step("PAGE_VIEW", refused=no), of.get("visitor_id"), of.get("account_id"))])
+    for number in range(50):
+        note(made, step("PRODUCT_VIEW", "P1"), visitor_id=visitor(f"w-{number}"))
+    assert made.of(who) == Activity(refused=no) and len(made) == 10
+    note(made, step("PRODUCT_VIEW", "P1", minutes=1), **of)  # it is back, and did not change its mind
+    assert made.of(who).refused == no and made.of(who).viewed == ("P1",)
+    note(made, step("PAGE_VIEW", minutes=2, allowed=no, is_vouched=True), **of)
+    assert made.of(who).refused == frozenset()
+    note(made, step("PAGE_VIEW", minutes=3, refused=no), **of)
+    for number in range(50):
+        note(made, step("PRODUCT_VIEW", "P1"), visitor_id=visitor(f"x-{number}"))
+    landed.append(NOW)
+    assert made.of(who).refused == (no if who == V else frozenset())  # the publication knows accounts
+
+
+def test_refusals_that_stay_are_bounded_and_who_is_erased_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "MOST_SUBJECTS", 10)
+    monkeypatch.setattr(activity, "MOST_SILENT", 30)
+    gone: list[str] = []
+    erased = lambda: (lambda name: NOW if name in gone else None) if gone else None  # noqa: E731
+    made = Activities(now=lambda: NOW, erased=erased)
+    for number in range(100):
+        note(made, step("PAGE_VIEW", refused=frozenset({"EMAIL"})), visitor_id=visitor(f"w-{number}"))
+    known = [n for n in range(100) if made.of(visitor(f"w-{n}")).refused]
+    assert known == [*range(60, 100)]
+    gone.append(visitor("w-70"))
+    assert not made.of(visitor("w-70")).refused and made.of(visitor("w-71")).refused
