@@ -154,8 +154,7 @@ def _people(
         if stored is not None and shows_personal:
             policy.readings(request).append(stored["profile"]["person_id"])
         known.append(None if stored is None else _known(view, stored, wants))
-    return [_column(known, kind, feature, kind == PEOPLE and not is_open and feature in _personal())
-            for kind, feature in names]  # fmt: skip
+    return _columns_of(known, names, frozenset() if is_open else _personal())
 
 
 def _known(view: ServedView, stored: dict[str, Any], wants: Set[str]) -> Known:
@@ -171,6 +170,36 @@ def _known(view: ServedView, stored: dict[str, Any], wants: Set[str]) -> Known:
 @cache
 def _hidden(groups: tuple[str, ...]) -> frozenset[str]:
     return policy.columns_of(groups)
+
+
+def _columns_of(
+    known: Sequence[Known | None], names: Sequence[tuple[str, str]], masked: Set[str] = frozenset()
+) -> list[Column]:
+    """A column for each name; ``masked``: columns of the profile."""
+    withheld = frozenset[str]().union(*(each.withheld for each in known if each is not None))
+    held = {kind: _held(known, kind) for kind, _ in names}
+
+    def column(kind: str, feature: str) -> Column:
+        of_all, is_masked = held[kind], kind == PEOPLE and feature in masked
+        if of_all is None or is_masked or (kind == PEOPLE and feature in withheld):
+            return _column(known, kind, feature, is_masked)
+        return _open_column(of_all, feature)
+
+    return [column(kind, feature) for kind, feature in names]
+
+
+def _held(known: Sequence[Known | None], kind: str) -> Sequence[Mapping[str, Any]] | None:
+    """What the features of a view are read from, of every entity; None where one has nothing, or may not be shown."""
+    found = [None if each is None else each.of[kind] for each in known]
+    return None if None in found else [each for each in found if each is not None]
+
+
+def _open_column(held: Sequence[Mapping[str, Any]], feature: str) -> Column:
+    """Of entities that all are there, a feature that all of them show, as most columns are."""
+    values = [each.get(feature) for each in held]
+    if None in values:
+        return values, [NULL_VALUE if value is None else PRESENT for value in values]
+    return values, [PRESENT] * len(values)
 
 
 def _column(known: Sequence[Known | None], kind: str, feature: str, is_masked: bool) -> Column:
@@ -206,4 +235,4 @@ def _by_category(view: ServedView, person_id: str) -> dict[str, float]:
 
 def _products(view: ServedView, asked: Sequence[str], wanted: Sequence[str]) -> list[Column]:
     known = [None if d is None else Known({PRODUCTS: d}, frozenset()) for d in view.mget("product", asked)]
-    return [_column(known, PRODUCTS, feature, False) for feature in wanted]
+    return _columns_of(known, [(PRODUCTS, feature) for feature in wanted])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -24,6 +25,7 @@ PLACEMENT: Placement = "home"  # under whose rules lists are shown, and their fu
 DECISION = "X-Decision-Id"
 
 SHOWN = ("product_id", *policy.CATALOGUE)  # of each product, between its rank and its score
+_shown = itemgetter(*SHOWN)
 
 
 class Listing(BaseModel):
@@ -120,7 +122,7 @@ def _answer(request: Request, view: ServedView, person_id: str, wanted: Listing)
             "version": chosen.source.get("version"),
             "scored_as_of": chosen.source.get("as_of"),
             "items": [
-                {"rank": rank, **{name: item[name] for name in SHOWN}, "score": float(item["score"])}
+                {"rank": rank, **dict(zip(SHOWN, _shown(item), strict=True)), "score": float(item["score"])}
                 for rank, item in enumerate(chosen.items, start=1)
             ],
         }

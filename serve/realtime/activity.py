@@ -44,6 +44,9 @@ class Activity:
     refused: frozenset[str] = frozenset()  # purposes, by what the newest consent of an event says
 
 
+NOTHING = Activity()
+
+
 class Answer(NamedTuple):
     """What a subject says of a purpose."""
 
@@ -265,6 +268,8 @@ class Activities:
         self.ready()
         self._hear()
         self._forget_erased()
+        if not any(s in self._windows or s in self._silent for s in subjects):
+            return NOTHING
         now, landed = self._now(), self._landed()
         with self._lock:
             found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}

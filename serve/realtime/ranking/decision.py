@@ -6,9 +6,9 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +53,8 @@ SENTENCES = {
 @dataclass(frozen=True)
 class Decision:
     """One answer and what it was made of. ``origin``: publication, day of its data, versions of models and rules;
-    ``degraded``: why less was looked at than usual."""
+    ``degraded``: why less was looked at than usual; ``stands``: the order, where it was there before and the stages
+    come to it, too."""
 
     id: str
     at: datetime
@@ -63,6 +64,7 @@ class Decision:
     origin: Mapping[str, Any]
     reason: Why | None = None
     degraded: str | None = None
+    stands: list[int] | None = None
 
     @cached_property
     def dropped(self) -> Mapping[int, str]:
@@ -72,6 +74,8 @@ class Decision:
     @cached_property
     def order(self) -> list[int]:
         """Candidates to show, best first: all pages."""
+        if self.stands is not None:
+            return self.stands
         return rerank.order(self.slate, self.score, self.ranking, self.asked)
 
     @cached_property
@@ -189,8 +193,14 @@ def as_listed(
             out.setdefault((hidden or {}).get(product, "not offered"), []).append(at)
     drops = {why: np.array(places, dtype=np.int64) for why, places in out.items()}
     slate = Slate(tuple(products), (None,) * len(products), {source: everything}, {}, {}, drops)
-    plain = Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)
-    return decided(asked, slate, plain, origin, reason, None)
+    kept = [at for at, product in enumerate(products) if product in shown][: rerank.DEEPEST]
+    return replace(decided(asked, slate, _as_it_is(source), origin, reason, None), stands=kept)
+
+
+@cache
+def _as_it_is(source: str) -> Ranking:
+    """By the place in the list of one source alone."""
+    return Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)
 
 
 def unpacked(packed: bytes) -> dict[str, Any]:

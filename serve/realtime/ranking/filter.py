@@ -112,6 +112,8 @@ def _not_stocked(slate: Slate, places: Ints, stocked: Stocked) -> Ints:
 
 def _among(slate: Slate, products: Set[str | None] | Set[str]) -> Ints:
     """The candidates that some products are."""
+    if not products:
+        return np.array([], dtype=np.int64)
     number = slate.number
     found = sorted(number[product] for product in products if product is not None and product in number)
     return np.array(found, dtype=np.int64)

@@ -17,7 +17,6 @@ from customer360.serve.realtime.ranking.asking import Asked
 from customer360.serve.realtime.ranking.catalogue import NO_CATEGORY, UNKNOWN, Catalogue, Flags, Ints
 
 PER_SOURCE, PER_SOURCE_READ = 60, 240  # candidates of a source that may be shown; as many are looked at for them
-CHUNK = 64
 FEW = 8192  # numbers that BLAS multiplies without a second thread
 AMONG = 3  # times as many of the nearest as are wanted are looked at for those that are allowed
 SEED_HALF_LIFE = 3.0  # products of a session until one counts half
@@ -248,18 +247,7 @@ def products_of(rows: NDArray[np.float32], query: NDArray[np.float32]) -> NDArra
 
 
 def top(score: NDArray[np.float32], k: int) -> Ints:
-    """Places of the k largest values, the largest first, equal ones by place.
-
-    A value among the k largest lies in one of the k chunks whose largest are the largest, so the others are not looked
-    at.
-    """
+    """Places of the k largest values, the largest first, equal ones by place."""
     count = len(score)
-    whole = count // CHUNK
-    if whole <= k:
-        return np.lexsort((np.arange(count), -score))[:k]
-    largest = score[: whole * CHUNK].reshape(whole, CHUNK).max(axis=1)
-    floor = np.partition(largest, whole - k)[whole - k]
-    chunks = np.flatnonzero(largest >= floor)
-    candidates = np.concatenate([(chunks[:, None] * CHUNK + np.arange(CHUNK)).ravel(), np.arange(whole * CHUNK, count)])
-    near = candidates[score[candidates] >= floor]
+    near = np.arange(count) if count <= k else np.flatnonzero(score >= np.partition(score, count - k)[count - k])
     return near[np.lexsort((near, -score[near]))[:k]]

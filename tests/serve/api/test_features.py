@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from customer360.platform import access
 from customer360.platform.online import View
+from customer360.serve.api import features
 from customer360.serve.publication.refusals import Refusals
 
 
@@ -104,3 +106,28 @@ def test_what_one_refuses_stays_with_that_one(client: Any, published: Any, monke
     monkeypatch.setattr(Refusals, "view", lambda _: view)
     answer = asked(client("reader"), ["scores:churn"], person_id=["p_ann", "p_cyd", "p_dan", "p_ann"])
     assert cells(answer, "scores:churn") == [(0.7, "PRESENT"), (None, "WITHHELD"), (None, "WITHHELD"), (0.7, "PRESENT")]
+
+
+def test_columns_that_everybody_shows_are_read_as_any_others_are() -> None:
+    dice, names = random.Random(3), [f"c{n}" for n in range(5)]
+    plain = 0
+    for _ in range(500):
+        known = [drawn(dice, names) for _ in range(dice.randrange(1, 5))]
+        wanted = [(dice.choice([features.PEOPLE, features.SCORES]), dice.choice(names)) for _ in range(4)]
+        masked = frozenset(name for name in names if dice.random() < 0.2)
+        one_by_one = [
+            features._column(known, kind, name, kind == features.PEOPLE and name in masked) for kind, name in wanted
+        ]
+        assert features._columns_of(known, wanted, masked) == one_by_one
+        plain += all(status == features.PRESENT for _, statuses in one_by_one for status in statuses)
+    assert plain > 5
+
+
+def drawn(dice: random.Random, names: Sequence[str]) -> features.Known | None:
+    """What is known of somebody, who may be unknown, refuse, or lack columns."""
+    if dice.random() < 0.1:
+        return None
+    profile = {name: dice.choice([None, 1, 0, "", "x"]) for name in names if dice.random() < 0.9}
+    scores = None if dice.random() < 0.1 else {name: 0.5 for name in names if dice.random() < 0.9}
+    withheld = frozenset(name for name in names if dice.random() < 0.1)
+    return features.Known({features.PEOPLE: profile, features.SCORES: scores}, withheld)

@@ -15,6 +15,7 @@ from customer360.serve.realtime.ranking import filter as filtering
 from customer360.serve.realtime.ranking import rank, rerank, retrieve
 from customer360.serve.realtime.ranking.asking import Asked, Context
 from customer360.serve.realtime.ranking.catalogue import UNKNOWN, Catalogue
+from customer360.serve.realtime.ranking.decision import as_listed, replayed, unpacked
 from customer360.serve.realtime.ranking.merchandise import MerchandisingRules, Ranking
 from customer360.serve.realtime.ranking.retrieve import Listed, Slate
 from customer360.serve.realtime.session import Session
@@ -225,3 +226,13 @@ def test_a_sort_mixes_as_always_taking_the_best_of_those_left(catalogue: Catalog
             kept = np.lexsort((np.arange(count), -value))
             mixed = rerank._mixed(kept, slate, value, diversity).tolist()
             assert mixed == rerank._paged(kept.tolist(), slate, value.tolist(), diversity, 10**6, 10**6, count)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 199, 200, 201, 350])
+def test_a_stored_list_stands_in_the_order_that_the_stages_come_to(count: int) -> None:
+    products, draw = [f"P{n}" for n in range(count)], np.random.default_rng(count)
+    shown = {product for product in products if draw.random() < 0.8}
+    for source in ("model", "popular"):
+        decision = as_listed(ASKED, source, products, shown, {}, None, {"P0": "rule r"})
+        assert decision.order == replayed(unpacked(decision.packed())).order
+        assert decision.order == [at for at, product in enumerate(products) if product in shown][:200]
