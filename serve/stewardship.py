@@ -76,7 +76,7 @@ def decisions_about(configured: Settings, identifier: str | None = None) -> list
     mine: set[int] | None = None
     if identifier is not None:
         known = stored.names.filter(pl.col("record_id") == identifier)["record"].to_list()
-        mine = set(known or stored.registry.records_of(stored.person(identifier)))
+        mine = set(known or stored.registry.records_of(stored.owner_number(identifier)))
     rows = decisions.decisions(stored.lake).to_dicts()
     back = {number: row["decision"] for row in rows for number in row["withdraws"] or ()}
     found = []

@@ -4,7 +4,7 @@ Reading it, in the order in which a caller meets it:
 
     stored = load(lake, rules.registry.seed)      # after the last complete commit; cheap enough for a command
     stored.assignments                            # (record_id, person_id), current, sorted by record_id
-    stored.person_id(stored.person(some_id))      # the current id behind any id that was ever given out
+    stored.owner(some_id)                         # the current id behind any id that was ever given out, if it is one
     history(stored, some_id)                      # events of a person id or record id, oldest first
     memberships(lake, at=instant)                 # (record_id, person_id, valid_from, valid_to): bitemporal
     verify(lake, seed)                            # every row against its seal, and members replayed from the events

@@ -14,6 +14,7 @@ from customer360.models.identity.organisations.among_customers import golden_row
 from customer360.models.identity.organisations.mentions import MENTION, account_of, is_mention
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import RegistryError, decisions
+from customer360.models.identity.registry.ids import person_numbers
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform.lake import Lake
 
@@ -28,12 +29,15 @@ def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime)
     by then.
 
     Raises:
-        RegistryError: the id held no record then, or the lake keeps no version of the records that old.
+        RegistryError: the id held no record then, or leads to several persons, or the lake keeps no version of the
+            records that old.
     """
     stored = registry.load(lake, rules.ids.seed)
-    current = stored.person_id(stored.person(person_id))
     held = registry.memberships(lake, at)
-    ids = [person_id] if person_id in held["person_id"] else [current]
+    if person_id in held["person_id"]:
+        ids, current = [person_id], stored.person_id(stored.person(person_id))
+    else:  # of several persons' data none is the id's
+        ids = [current := stored.owner(person_id)]
     members = held.filter(pl.col("person_id").is_in(ids)).select("record_id", "person_id")
     if members.is_empty():
         raise RegistryError(f"{person_id} held no record at {at:%Y-%m-%d %H:%M:%S} UTC")
@@ -41,7 +45,7 @@ def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime)
     accounts = members.select(account_of(pl.col("record_id"))).to_series()
     mine = golden_rows(records.filter(pl.col("record_id").is_in(accounts.implode())).collect(), rules)
     mine = mine.join(members, on="record_id", how="semi")
-    (row,) = golden(mine, members, rules, _overrides(stored, ids[0], at)).to_dicts()
+    (row,) = golden(mine, members, rules, _overrides(stored, held, ids[0], at)).to_dicts()
     is_firm = bool((mine["entity_type"] == ORGANISATION).any() or mine.select(is_mention().any()).item())
     kind = ORGANISATION if is_firm else PERSON
     return {"current_id": current, "entity_type": kind, "as_of": at, **row} | {
@@ -69,7 +73,10 @@ def _version_at(lake: Lake, at: datetime) -> int:
     return max(found)
 
 
-def _overrides(stored: registry.Stored, person_id: str, at: datetime) -> pl.DataFrame:
-    made = decisions.overrides(stored.lake, stored, at)
-    current = stored.person_id(stored.person(person_id))
-    return made.filter(pl.col("person_id") == current).with_columns(person_id=pl.lit(person_id))
+def _overrides(stored: registry.Stored, held: pl.DataFrame, person_id: str, at: datetime) -> pl.DataFrame:
+    """Values that were set by then, by who held the records then: what was set of others who are one with the person
+    since was none of its own."""
+    then = held.join(stored.names, on="record_id")
+    members = then.select("record", person=person_numbers(then["person_id"], stored.seed))
+    made = decisions.overrides(stored.lake, stored, at, members)
+    return made.filter(pl.col("person_id") == person_id)

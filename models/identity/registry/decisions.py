@@ -134,20 +134,22 @@ def version(lake: Lake) -> int:
     return lake.version(_TABLE) if lake.exists(_TABLE) else -1
 
 
-def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.DataFrame:
-    """(person_id, attribute, value, decision): golden values that stewards set (by then), of the persons that hold the
-    records now.
+def overrides(
+    lake: Lake, stored: Stored, at: datetime | None = None, members: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """(person_id, attribute, value, decision): golden values that stewards set (and had not taken back by then), of the
+    persons that hold the records now, or by `members` (record, person).
 
     A decision follows the person who holds most of the records that it was made about; the newest of an attribute
     holds.
     """
     every = decisions(lake)
+    every = every.filter(pl.col("decided_at") <= at) if at is not None else every
     made = every.filter(
         pl.col("kind") == OVERRIDE, ~pl.col("decision").is_in(every["withdraws"].explode().drop_nulls().implode())
     )
-    made = made.filter(pl.col("decided_at") <= at) if at is not None else made
     made = made.select("decision", "attribute", "value", record="left")
-    held = made.explode("record").join(stored.registry.members, on="record")
+    held = made.explode("record").join(stored.registry.members if members is None else members, on="record")
     most = (
         held.group_by("decision", "attribute", "value", "person").len().sort("len", "person", descending=[True, False])
     )

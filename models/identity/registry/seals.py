@@ -22,6 +22,7 @@ from customer360.models.identity.registry.contracts import (
     IdentitySeals,
     StewardDecisions,
 )
+from customer360.models.identity.registry.core import RegistryError
 from customer360.models.identity.registry.ids import person_numbers
 from customer360.models.identity.threads import at_once
 from customer360.platform import tables
@@ -35,9 +36,19 @@ _PIECE = 100_000  # rows whose texts are held at once
 
 
 def secret_of(lake: Lake) -> bytes:
-    """The key of the digests; made at the first use."""
-    if (stored := lake.get(_SECRET)) is not None:
+    """The key of the digests; made at the first use.
+
+    Raises:
+        RegistryError: it is gone, and rows are sealed with it. Under another key all of them would look tampered with.
+    """
+    if stored := lake.get(_SECRET):
         return stored
+    name = tables.spec(IdentitySeals).name
+    if lake.exists(name) and not lake.scan(name).head(1).collect().is_empty():
+        raise RegistryError(
+            f"{_SECRET} of the lake, the key of all seals, is missing: whether the registry is what was sealed cannot "
+            "be told. Put the object back from a backup"
+        )
     lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
     return lake.get(_SECRET) or b""
 

@@ -51,7 +51,7 @@ class Contradiction(RegistryError):
 def merge(lake: Lake, seed: str, one: str, other: str, *, actor: str, reason: str) -> pl.DataFrame:
     """Make two persons (any ids that lead to them) one. Returns the events."""
     stored = registry.load(lake, seed)
-    persons = stored.person(one), stored.person(other)
+    persons = stored.owner_number(one), stored.owner_number(other)
     if persons[0] == persons[1]:
         raise RegistryError(f"{one} and {other} are one person already")
     left, right = (stored.registry.records_of(person) for person in persons)
@@ -63,7 +63,7 @@ def merge(lake: Lake, seed: str, one: str, other: str, *, actor: str, reason: st
 def split(lake: Lake, seed: str, person_id: str, record_ids: list[str], *, actor: str, reason: str) -> pl.DataFrame:
     """Part some records of a person from its others. Returns the events."""
     stored = registry.load(lake, seed)
-    person, named = stored.person(person_id), [stored.record(r) for r in record_ids]
+    person, named = stored.owner_number(person_id), [stored.record(r) for r in record_ids]
     held = stored.registry.records_of(person)
     if strange := [name for name, record in zip(record_ids, named, strict=True) if record not in held]:
         some = ", ".join(list(dict.fromkeys(strange))[:SHOWN])
@@ -77,7 +77,7 @@ def split(lake: Lake, seed: str, person_id: str, record_ids: list[str], *, actor
 def move(lake: Lake, seed: str, record_ids: list[str], to: str, *, actor: str, reason: str) -> pl.DataFrame:
     """Give records of one person to another. Returns the events."""
     stored = registry.load(lake, seed)
-    records, goal = [stored.record(r) for r in record_ids], stored.person(to)
+    records, goal = [stored.record(r) for r in record_ids], stored.owner_number(to)
     if len(of := {_holder(stored, record) for record in records}) > 1:
         raise RegistryError(
             f"the records belong to {', '.join(map(stored.person_id, sorted(of)))}: move one's at a time"
@@ -142,7 +142,7 @@ def override(
     """
     text = golden_text(attribute, value)
     stored = registry.load(lake, seed)
-    person = stored.person(person_id)
+    person = stored.owner_number(person_id)
     events = operations.override(stored.registry, person, cause=_next(lake), actor=actor)
     row = _decision(OVERRIDE, stored.registry.records_of(person), None) | {"attribute": attribute, "value": text}
     return _done(stored, events, "set", [row], actor, reason)
@@ -181,12 +181,7 @@ def undo(lake: Lake, seed: str, event: int, *, actor: str, reason: str) -> pl.Da
     stored = registry.load(lake, seed)
     past = registry.event_of(stored, event)
     if past["kind"] == core.OVERRIDE:
-        made = decisions.decisions(lake).filter(pl.format("decision {}", "decision") == past["cause"])
-        if made.is_empty() or made["value"][0] is None:
-            raise RegistryError(f"the value that event {event} set was erased or given back")
-        return override(
-            lake, seed, stored.person_id(past["person"]), made["attribute"][0], None, actor=actor, reason=reason
-        )
+        return _without_value(stored, past, actor, reason)
     acts = registry.events_with(stored, past)
     events = operations.undo(stored.registry, acts, cause=f"{_next(lake)}, undo {event}", actor=actor)
     replaced = _in_force(stored, _decisions_of(acts))
@@ -199,6 +194,23 @@ def undo(lake: Lake, seed: str, event: int, *, actor: str, reason: str) -> pl.Da
     rows = rows or [_decision(WITHDRAWAL, [], None)]
     rows[0]["withdraws"] = replaced or None
     return _done(stored, events, "undo", rows, actor, reason)
+
+
+def _without_value(stored: Stored, past: Row, actor: str, reason: str) -> pl.DataFrame:
+    """Take back a golden value, whoever holds its records by now: what was set before holds again, else what the
+    records say."""
+    every = decisions.decisions(stored.lake)
+    made = every.filter(pl.format("decision {}", "decision") == past["cause"], pl.col("kind") == OVERRIDE)
+    if made.is_empty() or made["value"][0] is None:
+        raise RegistryError(f"the value that event {past['event']} set was erased or given back")
+    number = int(made["decision"][0])
+    if number in every["withdraws"].explode().drop_nulls():
+        raise RegistryError(f"the value that event {past['event']} set was taken back before")
+    holding = decisions.overrides(stored.lake, stored).filter(pl.col("decision") == number)["person_id"]
+    person = stored.person(holding[0]) if holding.len() else int(past["person"])
+    cause = f"{_next(stored.lake)}, undo {past['event']}"
+    events = operations.override(stored.registry, person, cause=cause, actor=actor)
+    return _done(stored, events, "undo", [_decision(WITHDRAWAL, [], None, [number])], actor, reason)
 
 
 def withdraw(lake: Lake, seed: str, number: int, *, actor: str, reason: str) -> pl.DataFrame:

@@ -67,7 +67,8 @@ class Stored:
         return held.with_columns(ids).select("record_id", "person_id").sort("record_id")
 
     def person(self, person_id: str) -> int:
-        """The number of the current person behind an id, old or new.
+        """The number of the current person behind an id, old or new; of a former one whose records were parted since,
+        the one who holds most of them (`owner` refuses it).
 
         Raises:
             UnknownId: the registry never gave this id.
@@ -91,6 +92,10 @@ class Stored:
                 "name one of these"
             )
         return heirs[0]
+
+    def owner_number(self, person_id: str) -> int:
+        """The number of `owner`: what a change or a decision is about, which may not fall to somebody else."""
+        return self.person(self.owner(person_id))
 
     def heirs(self, person_id: str) -> list[str]:
         """The current ids that hold what an id held, or held when it ended, sorted.

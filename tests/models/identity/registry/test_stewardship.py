@@ -110,6 +110,41 @@ def test_golden_values_follow_the_records(shop: Lake) -> None:
     registry.verify(shop, SEED)
 
 
+def test_a_golden_value_is_taken_back_from_whoever_holds_the_records_by_then(shop: Lake) -> None:
+    person, other = who(shop, "d"), who(shop, "a")
+    stewardship.override(shop, SEED, other, "first_name", "Bob", **SAID)
+    stewardship.override(shop, SEED, person, "first_name", "Ann", **SAID)
+    (event,) = stewardship.override(shop, SEED, person, "first_name", "Anne", **SAID).to_dicts()
+    for record in "def":
+        stewardship.move(shop, SEED, [record], other, **SAID)
+    value = (
+        decisions.overrides(shop, registry.load(shop, SEED)).filter(attribute="first_name").select("person_id", "value")
+    )
+    assert value.rows() == [(other, '"Anne"')], "it follows most of the records, and g stays"
+    stewardship.undo(shop, SEED, event["event"], **SAID)
+    assert decisions.overrides(shop, registry.load(shop, SEED))["value"].to_list() == ['"Ann"'], "what was set before"
+    with pytest.raises(RegistryError, match="taken back before"):
+        stewardship.undo(shop, SEED, event["event"], **SAID)
+    registry.verify(shop, SEED)
+
+
+def test_a_former_id_of_several_persons_names_nobody(shop: Lake) -> None:
+    former, survivor = who(shop, "a"), who(shop, "d")
+    stewardship.merge(shop, SEED, former, survivor, **SAID)
+    stewardship.split(shop, SEED, survivor, ["a"], **SAID)
+    heirs = {who(shop, "a"), who(shop, "b")}
+    assert former not in heirs and len(heirs) == 2
+    acts = (
+        lambda: stewardship.override(shop, SEED, former, "first_name", "Ann", **SAID),
+        lambda: stewardship.merge(shop, SEED, former, who(shop, "c"), **SAID),
+        lambda: stewardship.move(shop, SEED, ["c"], former, **SAID),
+        lambda: stewardship.split(shop, SEED, former, ["b"], **SAID),
+    )
+    for act in acts:
+        with pytest.raises(registry.AmbiguousId, match="parted since"):
+            act()
+
+
 @pytest.mark.parametrize(
     ("act", "words"),
     [

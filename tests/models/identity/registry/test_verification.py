@@ -159,3 +159,16 @@ def test_digests_tell_values_apart_that_look_alike() -> None:
         two = one.with_columns(pl.Series(column, value, dtype=one.schema[column]))
         made = [seals.digests(StewardDecisions, frame, SEED, b"k")["digest"][0] for frame in (one, two)]
         assert made[0] != made[1], (column, value)
+
+
+def test_a_registry_without_the_key_of_its_seals_says_so_and_takes_no_other(shop: Lake) -> None:
+    key = shop.get("_identity/seal")
+    shop.delete(["_identity/seal"])
+    with pytest.raises(RegistryError, match="_identity/seal of the lake, the key of all seals, is missing"):
+        registry.verify(shop, SEED)
+    stored = registry.load(shop, SEED)
+    with pytest.raises(RegistryError, match="is missing"):
+        registry.commit(stored, pl.DataFrame(schema=store.EVENTS), seal=True)
+    assert key is not None
+    shop.put("_identity/seal", key)
+    registry.verify(shop, SEED)
