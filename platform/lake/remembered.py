@@ -25,8 +25,7 @@ def recall(lake: Store) -> None:
     if lake.is_remote:
         return
     data = lake.get(OBJECT)
-    held = _read(data) if data is not None else {}
-    offer({f"{lake.root}/{place}": _opened(f"{lake.root}/{place}", told) for place, told in held.items()})
+    offer(_read(lake.root, data) if data is not None else {})
 
 
 def leave(lake: Store) -> None:
@@ -40,14 +39,14 @@ def leave(lake: Store) -> None:
         lake.put(OBJECT, data)
 
 
-def _read(data: bytes) -> Mapping[str, Any]:
-    """The tables of the object; none of one that is damaged or of another form."""
+def _read(root: str, data: bytes) -> dict[str, Opened]:
+    """The tables of the object, by address; none of one that is damaged or of another form, in whatever part."""
     try:
         raw = json.loads(data)
-    except ValueError:
+        held = raw["tables"] if raw["form"] == FORM else {}
+        return {f"{root}/{place}": _opened(f"{root}/{place}", told) for place, told in held.items()}
+    except (ValueError, LookupError, TypeError, AttributeError):
         return {}
-    is_ours = isinstance(raw, dict) and raw.get("form") == FORM
-    return raw["tables"] if is_ours else {}
 
 
 def _told(held: Opened) -> dict[str, Any]:

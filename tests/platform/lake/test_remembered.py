@@ -88,7 +88,14 @@ def test_a_table_that_was_made_anew_is_opened(lake: Lake) -> None:
     assert not lake.exists(NAME)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"form": 0, "tables": {"silver/marks": {}}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"[]", b"\xff", b'{"form": 0, "tables": {"silver/marks": {}}}', b'{"form": 1}',
+        b'{"form": 1, "tables": []}', b'{"form": 1, "tables": {"silver/marks": {}}}',
+        b'{"form": 1, "tables": {"silver/marks": {"version": 1, "stamp": null}}}',
+    ],
+)  # fmt: skip
 def test_what_cannot_be_read_is_left(lake: Lake, data: bytes) -> None:
     expected = seen(lake)
     lake.put(remembered.OBJECT, data)

@@ -43,3 +43,18 @@ def test_a_fault_that_ends_a_command_is_told_as_the_log_is_read(
         assert entry["level"] == "ERROR" and entry["event"] == "error"
     else:
         assert told.startswith("error: ")
+
+
+def test_a_command_without_those_of_other_subjects_is_the_same() -> None:
+    everything = typer.main.get_command(cli.app)
+    for word, command in everything.commands.items():  # type: ignore[attr-defined]
+        alone = typer.main.get_command(cli.asked(word)).commands  # type: ignore[attr-defined]
+        assert len(alone) < len(everything.commands), f"{word} is looked for among all"  # type: ignore[attr-defined]
+        same = [[(name, [p.name for p in each.params]) for name, each in commands(of)] for of in (command, alone[word])]
+        assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("word", ["", "--help", "rnu"])
+def test_what_is_no_command_is_told_of_all(word: str) -> None:
+    everything, told = (typer.main.get_command(app) for app in (cli.app, cli.asked(word)))
+    assert list(told.commands) == list(everything.commands)  # type: ignore[attr-defined]
