@@ -57,6 +57,25 @@ def _conversion(seed: int) -> planted.Found:
     return planted.Found(row["conversion_rate"], row["conversion_low"], row["conversion_high"])
 
 
+def _of_regulars(seed: int) -> planted.Found:
+    """Sixty people come ten times each, and each has a chance of its own: what is told of them holds for others."""
+    rng = np.random.default_rng(seed)
+    chance = rng.beta(2 * CONVERSION, 2 * (1 - CONVERSION), 60)
+    rows = [(f"P{n}", datetime(2026, 3, 1, 12) + timedelta(days=9 * k + n % 9)) for n in range(60) for k in range(10)]
+    buys = rng.random(len(rows)) < np.repeat(chance, 10)
+    utc = pl.Datetime("us", "UTC")
+    seen = pl.DataFrame(rows, schema=["person_id", "entered_at"], orient="row").with_columns(
+        pl.col("entered_at").dt.replace_time_zone("UTC"), visit_id=pl.int_range(pl.len()).cast(pl.String),
+        source_system=pl.lit("W"), store_id=pl.lit("S"), left_at=pl.lit(None, utc),
+    ).with_columns(entered_on=pl.col("entered_at").dt.date())  # fmt: skip
+    sold = seen.filter(pl.Series(buys)).select(
+        "person_id", "store_id", occurred_at=pl.col("entered_at") + timedelta(minutes=20), is_sale=True,
+        channel_group=pl.lit("IN_STORE"),
+    )  # fmt: skip
+    row = visit_conversion(seen.lazy(), sold.lazy(), AS_OF, RULES).collect().row(0, named=True)
+    return planted.Found(row["conversion_rate"], row["conversion_low"], row["conversion_high"])
+
+
 def _matched(seed: int) -> planted.Found:
     """How many visits were matched with a purchase of their own, others at the same time aside."""
     rng = np.random.default_rng(seed)
@@ -249,6 +268,10 @@ SURE = 0.95
 TRUTHS = [
     planted.Truth(
         "gold.visit_conversion", "chance that a visit ends in a purchase", CONVERSION, _conversion, confidence=SURE
+    ),
+    planted.Truth(
+        "gold.visit_conversion", "chance that a visit of regulars ends in a purchase", CONVERSION,
+        _of_regulars, confidence=SURE,
     ),
     planted.Truth("gold.visit_conversion", "visits matched with their own purchase", CONVERSION, _matched),
     planted.Truth(
