@@ -176,7 +176,8 @@ def _lost(seed: int) -> planted.Found:
             "quantity": 1,
         },
         schema_overrides={"occurred_at": pl.Datetime("us", "UTC"), "transaction_id": pl.String},
-    ).with_columns(occurred_on=pl.col("occurred_at").dt.date(), gross_amount=pl.lit(0), return_amount=pl.lit(0))
+    ).with_columns(occurred_on=pl.col("occurred_at").dt.date(), gross_amount=pl.lit(0), return_amount=pl.lit(0),
+                   returned_on=pl.lit(None, pl.Date))  # fmt: skip
     heads = pl.DataFrame(
         {"transaction_id": ids, "source_system": "POS", "store_id": [shop for shop, _ in sold]},
         schema_overrides={"transaction_id": pl.String, "store_id": pl.String},
@@ -199,8 +200,9 @@ def _lost(seed: int) -> planted.Found:
     )  # fmt: skip
     counts = stock.rename({"updated_at": "counted_at"})
     kinds = pl.LazyFrame({"product_id": ["G"], "category": ["Tea"]})
+    shops = pl.LazyFrame(schema={"store_id": pl.String, "closed_on": pl.Date})
     row = assortment(
-        goods, kinds, lines.lazy(), heads.lazy(), stock, counts, shelves.lazy(), day100.date(), RULES
+        goods, kinds, lines.lazy(), heads.lazy(), stock, counts, shelves.lazy(), shops, day100.date(), RULES
     ).collect()
     return planted.Found(*row.select("lost_units", "lost_units_low", "lost_units_high").row(0))
 

@@ -12,13 +12,15 @@ import polars as pl
 
 from customer360.pipelines.gold.expansion import cannibalization, white_space
 from customer360.pipelines.gold.locations import trade_areas
-from customer360.pipelines.gold.store_performance import visit_conversion
+from customer360.pipelines.gold.store_performance import store_months, visit_conversion
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.sample.abroad import store_rows
 from customer360.pipelines.sample.location import area_rows
 from customer360.pipelines.sample.openings import TAKEN
 from customer360.pipelines.sample.sales import COMPLETED, PURCHASE
 from customer360.pipelines.sample.world import World, build_world
+from customer360.pipelines.silver.location import StoreVisits
+from customer360.platform import tables
 
 # What a receipt says of which nothing was given back.
 KEPT = {
@@ -26,7 +28,7 @@ KEPT = {
     "exchanged_amount": pl.lit(Decimal("0.00")), "currency": pl.lit("EUR"), "exchange_rate": pl.lit(1.0),
 }  # fmt: skip
 RULES, AS_OF = EnrichmentRules(), date(2026, 7, 1)
-CONVERSION, LOST, DECAY = 0.4, 0.3, 1.5
+CONVERSION, LOST, DECAY, ORDER = 0.4, 0.3, 1.5, 30.0
 KM = 1 / 111.2  # degrees of latitude
 
 
@@ -55,6 +57,41 @@ def _conversion(seed: int) -> planted.Found:
     seen, sales, _ = _visits(np.random.default_rng(seed), CONVERSION)
     row = visit_conversion(seen, sales, AS_OF, RULES).collect().row(0, named=True)
     return planted.Found(row["conversion_rate"], row["conversion_low"], row["conversion_high"])
+
+
+def _of_regulars(seed: int) -> planted.Found:
+    """Sixty people come ten times each, and each has a chance of its own: what is told of them holds for others."""
+    rng = np.random.default_rng(seed)
+    chance = rng.beta(2 * CONVERSION, 2 * (1 - CONVERSION), 60)
+    rows = [(f"P{n}", datetime(2026, 3, 1, 12) + timedelta(days=9 * k + n % 9)) for n in range(60) for k in range(10)]
+    buys = rng.random(len(rows)) < np.repeat(chance, 10)
+    utc = pl.Datetime("us", "UTC")
+    seen = pl.DataFrame(rows, schema=["person_id", "entered_at"], orient="row").with_columns(
+        pl.col("entered_at").dt.replace_time_zone("UTC"), visit_id=pl.int_range(pl.len()).cast(pl.String),
+        source_system=pl.lit("W"), store_id=pl.lit("S"), left_at=pl.lit(None, utc),
+    ).with_columns(entered_on=pl.col("entered_at").dt.date())  # fmt: skip
+    sold = seen.filter(pl.Series(buys)).select(
+        "person_id", "store_id", occurred_at=pl.col("entered_at") + timedelta(minutes=20), is_sale=True,
+        channel_group=pl.lit("IN_STORE"),
+    )  # fmt: skip
+    row = visit_conversion(seen.lazy(), sold.lazy(), AS_OF, RULES).collect().row(0, named=True)
+    return planted.Found(row["conversion_rate"], row["conversion_low"], row["conversion_high"])
+
+
+def _order(seed: int) -> planted.Found:
+    """Sixty people buy ten times in a month, each at a level of its own."""
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.gamma(2, ORDER / 2, 60), 10)
+    amounts = np.maximum(level * rng.lognormal(-0.045, 0.3, 600), 0.01).round(2)
+    sold = pl.DataFrame({"person_id": [f"P{n // 10}" for n in range(600)], "net_amount": amounts}).with_columns(
+        pl.col("net_amount").cast(pl.Decimal(12, 2)), transaction_id=pl.int_range(600).cast(pl.String),
+        source_system=pl.lit("POS"), store_id=pl.lit("S"), channel_group=pl.lit("IN_STORE"), is_sale=True,
+        occurred_on=pl.lit(date(2026, 5, 3)), **KEPT,
+    )  # fmt: skip
+    visits = pl.LazyFrame(schema=tables.schema(StoreVisits))
+    money = pl.LazyFrame({"currency": ["EUR"]})
+    row = store_months(sold.lazy(), visits, money, AS_OF, RULES).collect().row(0, named=True)
+    return planted.Found(row["net_per_order"], row["net_per_order_low"], row["net_per_order_high"])
 
 
 def _matched(seed: int) -> planted.Found:
@@ -250,7 +287,12 @@ TRUTHS = [
     planted.Truth(
         "gold.visit_conversion", "chance that a visit ends in a purchase", CONVERSION, _conversion, confidence=SURE
     ),
+    planted.Truth(
+        "gold.visit_conversion", "chance that a visit of regulars ends in a purchase", CONVERSION,
+        _of_regulars, confidence=SURE,
+    ),
     planted.Truth("gold.visit_conversion", "visits matched with their own purchase", CONVERSION, _matched),
+    planted.Truth("gold.store_months", "mean order of regulars", ORDER, _order, confidence=SURE),
     planted.Truth(
         "gold.cannibalization", "orders lost by old stores round a new one", -LOST, _lost("ORDERS"), _nothing_lost, SURE
     ),

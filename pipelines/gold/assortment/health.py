@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from customer360.pipelines.geography import has_closed
 from customer360.pipelines.inference.intervals import weighted_counts
 from customer360.pipelines.rules import AssortmentRules, EnrichmentRules
 from customer360.platform.graph import builds
@@ -40,8 +41,8 @@ class Assortment(Table, table="gold.assortment", partition_by=("as_of",), sort_b
     days_since_sale = Integer(nullable=True, description="Days from last_sold_on to as_of; null: never sold")
     quantity_on_hand = Integer(
         nullable=True,
-        description="Last reported before as_of, of stores; snapshots of days count where no other feed has it;"
-        " null: no stock is reported",
+        description="Last reported before as_of, of stores that have not closed; snapshots of days count where no other"
+        " feed has it; null: no stock is reported",
     )
     store_count = Integer(description="Stores whose stock of it was counted in the window")
     in_stock_days = Float(description="Store-days of the window on which it was there")
@@ -65,6 +66,7 @@ class Assortment(Table, table="gold.assortment", partition_by=("as_of",), sort_b
         "silver.transaction_items": ("transaction_id", "source_system", "product_id", "occurred_at", "occurred_on", "is_sale", "is_product", "quantity", "gross_amount", "return_amount", "returned_on"),  # noqa: E501
         "silver.transactions": ("transaction_id", "source_system", "store_id"),
         "silver.stock": (*SHELF, "quantity_on_hand", "updated_at"),
+        "silver.stores": ("store_id", "closed_on"),
     },
 )  # fmt: skip
 def assortment(
@@ -75,6 +77,7 @@ def assortment(
     silver_stock: pl.LazyFrame,
     silver_stock_counts: pl.LazyFrame,
     silver_stock_intervals: pl.LazyFrame,
+    silver_stores: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
@@ -85,7 +88,9 @@ def assortment(
         "is_product", pl.col("launched_on").is_null() | (pl.col("launched_on") < as_of)
     ).select("product_id", "launched_on")
     lines = silver_transaction_items.filter("is_product", pl.col("occurred_on") < as_of)
-    stock = _on_hand(silver_stock, silver_stock_counts.filter(pl.col("counted_at") < end))
+    closed = silver_stores.filter(has_closed(as_of)).select("store_id")
+    reports = (silver_stock, silver_stock_counts.filter(pl.col("counted_at") < end))
+    stock = _on_hand(*(told.join(closed, on="store_id", how="anti") for told in reports))
     status = pl.col("product_status").str.strip_chars().str.to_uppercase()
     ended = silver_products.filter(status.is_in([s.upper() for s in rules.ended_statuses])).select("product_id")
     shelves = _shelves(silver_stock_intervals, ended, as_of, rules)

@@ -18,7 +18,7 @@ from customer360.pipelines.rules import AssortmentRules, EnrichmentRules
 AS_OF = date(2026, 6, 1)
 RULES = EnrichmentRules()
 TABLES = ("silver.products", "silver.product_categories", "silver.transaction_items", "silver.transactions",
-          "silver.stock", "silver.stock_counts", "silver.stock_intervals")  # fmt: skip
+          "silver.stock", "silver.stock_counts", "silver.stock_intervals", "silver.stores")  # fmt: skip
 
 
 NO_COUNTS = pl.LazyFrame(
@@ -61,7 +61,8 @@ def test_days_after_as_of_change_nothing(retailer) -> None:  # type: ignore[no-u
     inputs = [retailer.frame(t) for t in TABLES]
     cut = [*inputs[:2], inputs[2].filter(pl.col("occurred_on") < early), *inputs[3:5],
            inputs[5].filter(pl.col("counted_at") < pl.lit(early).cast(pl.Datetime("us", "UTC"))),
-           inputs[6].filter(pl.col("valid_from") < pl.lit(early).cast(pl.Datetime("us", "UTC")))]  # fmt: skip
+           inputs[6].filter(pl.col("valid_from") < pl.lit(early).cast(pl.Datetime("us", "UTC"))),
+           inputs[7]]  # fmt: skip
     known = assortment(*cut, as_of=early, params=RULES).collect()
     assert known.equals(health(retailer, early))
 
@@ -86,15 +87,20 @@ def test_dead_stock_is_told_from_what_is_gone_or_new() -> None:
         schema_overrides={"store_id": pl.String},
     )
     stock = pl.LazyFrame(
-        {"product_id": ["DEAD", "GONE", "OLD"], "quantity_on_hand": [4, 0, 2], "updated_at": None},
+        {
+            "product_id": ["DEAD", "GONE", "OLD", "SLOW"],
+            "store_id": ["S", "S", "S", "SHUT"],
+            "quantity_on_hand": [4, 0, 2, 9],
+            "updated_at": None,
+        },
         schema_overrides={"updated_at": pl.Datetime("us", "UTC")},
     )
     moments = dict.fromkeys(("valid_from", "valid_until"), pl.Datetime("us", "UTC"))
-    stock = stock.with_columns(store_id=pl.lit("S"))
+    stores = pl.LazyFrame({"store_id": ["S", "SHUT"], "closed_on": [None, AS_OF - timedelta(days=9)]})
     ids = {"product_id": pl.String, "store_id": pl.String, "is_in_stock": pl.Boolean}
     shelves = pl.LazyFrame(schema=ids | moments)
     kinds = pl.LazyFrame({"product_id": list(goods), "category": "Tea"})
-    found = assortment(products, kinds, lines, heads, stock, NO_COUNTS, shelves, AS_OF, RULES).collect()
+    found = assortment(products, kinds, lines, heads, stock, NO_COUNTS, shelves, stores, AS_OF, RULES).collect()
     assert dict(found.select("product_id", "status").rows()) == {
         "OLD": "SELLING", "DEAD": "DEAD_STOCK", "GONE": "GONE", "FRESH": "NEW", "NEVER": "NEVER_SOLD", "SLOW": "SLOW"
     }  # fmt: skip
@@ -178,7 +184,9 @@ def lost(*shelves: tuple[str, int, int | None, bool], sold: dict[str, int], stat
         schema={"product_id": pl.String, "store_id": pl.String, "quantity_on_hand": pl.Int64, "updated_at": instant}
     )
     kinds = pl.LazyFrame({"product_id": ["G"], "category": ["Tea"]})
-    return assortment(goods, kinds, lines, heads, stock, NO_COUNTS, table, AS_OF, RULES).collect().row(0, named=True)
+    stores = pl.LazyFrame(schema={"store_id": pl.String, "closed_on": pl.Date})
+    found = assortment(goods, kinds, lines, heads, stock, NO_COUNTS, table, stores, AS_OF, RULES)
+    return found.collect().row(0, named=True)
 
 
 def test_nobody_misses_a_product_where_it_was_never_offered() -> None:
