@@ -35,6 +35,7 @@ from customer360.serve.cli import (
     schemas,
     serving,
     systems,
+    tokens,
     warehouse,
 )
 from customer360.serve.cli import people as people  # adds its commands to the group of identity
@@ -48,8 +49,8 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, repairs, serving,
-    rights, keys, lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups, privacy,
-    lineage,
+    rights, keys, tokens, lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups,
+    privacy, lineage,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
