@@ -71,8 +71,8 @@ class Signers:
                 self._fetcher = threading.Thread(target=self._go_on, name=f"keys of {self._name}", daemon=True)
                 self._fetcher.start()
 
-    def keys(self, algorithm: str, number: str | None) -> list[PublicKeyTypes]:
-        """Those that a token may be signed by which names an algorithm and, it may be, a key.
+    def current(self) -> list[PublicKey]:
+        """The keys as they are now: another list where they changed.
 
         Raises:
             NoSigningKeys: none are known.
@@ -83,7 +83,11 @@ class Signers:
             self.begin()
         if not self._keys or (self._issuer.keys_url and time.monotonic() - self._came > LASTS_SECONDS):
             raise NoSigningKeys(f"serve.issuers.{self._name}: its public keys cannot be read; the log says why")
-        fitting = [key for key in self._keys if algorithm in key.algorithms]
+        return self._keys
+
+    def keys(self, algorithm: str, number: str | None) -> list[PublicKeyTypes]:
+        """Those that a token may be signed by which names an algorithm and, it may be, a key. Raises NoSigningKeys."""
+        fitting = [key for key in self.current() if algorithm in key.algorithms]
         named = [key.key for key in fitting if number is None or key.number in (None, number)]
         if not named:
             self._wanted.set()

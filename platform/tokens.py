@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from customer360.platform import access, revocations
 from customer360.platform.access import LADDER, Principal, Role, WrongRole
@@ -19,13 +19,20 @@ from customer360.platform.errors import AccessDenied, ConfigError
 from customer360.platform.issuers import Issuer
 from customer360.platform.signing import Signers
 
-if TYPE_CHECKING:  # loaded with the first token: most servers see none
-    pass
-
 LONGEST = 8 << 10  # characters of a token
 LONGEST_SUBJECT = 255
 CLAIMS = ["exp", "iss", "aud", "sub"]  # that every token has
 MOST_TRIED = 8  # keys, where a token does not say by which of several it is signed
+MOST_GOOD, GOOD_SECONDS = 1000, 60.0  # tokens whose signatures are not checked anew, and for how long
+
+
+class _Good(NamedTuple):
+    """A token whose signature was checked by some keys of its issuer."""
+
+    claims: dict[str, Any]
+    issuer: str  # its name here
+    keys: object  # as they were
+    until: float
 
 
 class Callers:
@@ -42,6 +49,7 @@ class Callers:
         self._state, self._issuers = state, issuers
         self._signers = {name: Signers(name, issuer) for name, issuer in issuers.items()}
         self._named = {issuer.issuer: name for name, issuer in issuers.items()}
+        self._good: dict[str, _Good] = {}
 
     def check(self) -> None:
         """Read the keys that lie in files.
@@ -72,7 +80,7 @@ class Callers:
         """
         if not self._issuers or presented is None or presented.count(".") != 2:
             return access.verify(self._state, presented)
-        claims, name = self._claims(presented)
+        claims, name = self._known(presented)
         subject = _subject(claims)
         if revocations.is_revoked(self._state, name, claims.get("jti"), subject):
             raise AccessDenied("the token was revoked")
@@ -81,9 +89,21 @@ class Callers:
         known_as = hashlib.sha256(f"{name}\0{subject}".encode()).hexdigest()[:16]
         return Principal(f"{name}:{subject}", role, scopes, f"t-{known_as}", issuer.per_minute)
 
+    def _known(self, token: str) -> tuple[dict[str, Any], str]:
+        """What a good token says, and the name of who issued it. To check a signature takes as long as much else of an
+        answer: it is done once, as long as neither the token ends nor the keys of its issuer change."""
+        good, now = self._good.get(token), time.time()
+        if good is not None and now < good.until and self._signers[good.issuer].current() is good.keys:
+            return good.claims, good.issuer
+        claims, name = self._claims(token)
+        if len(self._good) >= MOST_GOOD:
+            self._good.clear()
+        until = min(float(claims["exp"]) + self._issuers[name].leeway_seconds, now + GOOD_SECONDS)
+        self._good[token] = _Good(claims, name, self._signers[name].current(), until)
+        return claims, name
+
     def _claims(self, token: str) -> tuple[dict[str, Any], str]:
-        """What a good token says, and the name of who issued it."""
-        import jwt
+        import jwt  # with the first token: most servers see none
 
         if len(token) > LONGEST or not token.isascii():
             raise AccessDenied(f"a token has at most {LONGEST // 1024} kilobytes of ASCII")

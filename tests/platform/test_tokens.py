@@ -266,6 +266,23 @@ def test_what_was_revoked_and_cannot_be_read_lets_nobody_in(known: Making, tmp_p
         known().verify(token())
 
 
+def test_a_good_token_ends_though_its_signature_is_not_checked_anew(
+    known: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers, one = known(leeway_seconds=0), token(exp=int(time.time()) + 30)
+    checked: list[Any] = []
+    decode = jwt.decode
+    monkeypatch.setattr(jwt, "decode", lambda *args, **more: checked.append(args) or decode(*args, **more))
+    assert [callers.verify(one).name for _ in range(5)] == ["staff:x4711"] * 5
+    assert len(checked) == 2  # read, and checked, once
+    monkeypatch.setattr(Callers, "_claims", lambda self, token: pytest.fail("checked anew"))
+    assert callers.verify(one)
+    later = time.time() + 31
+    monkeypatch.setattr("customer360.platform.tokens.time.time", lambda: later)
+    with pytest.raises(pytest.fail.Exception, match="checked anew"):
+        callers.verify(one)
+
+
 def test_keys_of_a_file_are_read_again_when_it_changes(known: Making, file: Path) -> None:
     callers = known()
     assert callers.verify(token())
