@@ -226,6 +226,26 @@ def verify(state: Path, presented: str | None) -> Principal:
     return key.principal
 
 
+def keep_standing(state: Path, later: str) -> list[Key]:
+    """Of the keys, keep those that the text of a later file still has, and no longer than it says; those that go.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        standing = _parsed(later)
+    except (ValueError, TypeError, KeyError, AttributeError) as wrong:
+        raise ConfigError(f"the API keys there cannot be read ({type(wrong).__name__})") from None
+    with _changing(state) as keys:
+        gone = [key for key in keys.values() if key.id not in standing]
+        for key in gone:
+            del keys[key.id]
+        for key in list(keys.values()):
+            ends = [each for each in (key.expires_at, standing[key.id].expires_at) if each is not None]
+            keys[key.id] = replace(key, expires_at=min(ends, default=None), replaced_by=standing[key.id].replaced_by)
+    return gone
+
+
 def require(principal: Principal, role: Role) -> None:
     """Check a role.
 
@@ -321,17 +341,21 @@ def _stored(path: Path) -> dict[str, Key]:
 
 def _read(path: Path) -> dict[str, Key]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, list):
-            raise ValueError("no list")
-        keys = [Key(**(entry | {"scopes": tuple(entry.get("scopes", ()))})) for entry in entries]
-        if any(key.role not in ROLES for key in keys):
-            raise ValueError("an unknown role")
-        return {key.id: key for key in keys}
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as wrong:
         raise KeysUnreadable(
             f"{path} holds no keys that can be read ({type(wrong).__name__}); restore or delete it"
         ) from wrong
+
+
+def _parsed(text: str) -> dict[str, Key]:
+    entries = json.loads(text)
+    if not isinstance(entries, list):
+        raise ValueError("no list")
+    keys = [Key(**(entry | {"scopes": tuple(entry.get("scopes", ()))})) for entry in entries]
+    if any(key.role not in ROLES for key in keys):
+        raise ValueError("an unknown role")
+    return {key.id: key for key in keys}
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from customer360.platform.configs import read_yaml as read_yaml
 from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
 from customer360.platform.evolution import SchemaContract
+from customer360.platform.issuers import Issuer, told_apart
 from customer360.platform.kinds import class_of
 from customer360.platform.schedules import Schedule
 from customer360.platform.sinks import AlertSettings
@@ -288,6 +289,8 @@ class ServeSettings(Frozen):
     switch_seconds: float = Field(
         default=10.0, ge=0
     )  # after which machines put a new publication into service, together
+    # Who else says who calls, by a name of ours: signed tokens (JWT) beside API keys
+    issuers: Annotated[dict[str, Issuer], AfterValidator(told_apart)] = {}
 
     @model_validator(mode="after")
     def _follows_something(self) -> Self:

@@ -41,6 +41,7 @@ from customer360.platform.backup import marks, tree_at
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
+from customer360.platform.tokens import Callers
 from customer360.serve import front, orphans, plain, ports
 from customer360.serve.api import (
     decisions,
@@ -64,7 +65,7 @@ from customer360.serve.compose import live_rules, personalizes_unasked
 from customer360.serve.console import journeys, pages, steward, trials
 from customer360.serve.door import Door
 from customer360.serve.following import Follower
-from customer360.serve.gate import Gate, place_of
+from customer360.serve.gate import SCOPES, Gate, place_of
 from customer360.serve.operations import Operations
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
@@ -98,7 +99,8 @@ SECONDS = Histogram(
 AGE = Gauge("customer360_generation_age_seconds", "Age of the publication in service")
 DESCRIPTION = """Profiles, recommendations and scores of resolved persons, from the newest publication of the lake.
 
-Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Roles: `reader` sees no personal data,
+Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or a token of an issuer that the server
+knows in its place. Roles: `reader` sees no personal data,
 `service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`, which `metrics` does alone.
 A key may be bound to groups of endpoints and to a rate. Errors are `application/problem+json`."""
 
@@ -182,6 +184,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     is_over = threading.Event()
     if app.state.collector is not None:
         threading.Thread(target=app.state.collector.hear_on, args=(is_over,), name="replay", daemon=True).start()
+    app.state.callers.begin()
     if app.state.follower is not None:
         threading.Thread(target=app.state.follower.go_on, args=(is_over,), name="follower", daemon=True).start()
     yield
@@ -204,6 +207,7 @@ def build_app(configured: Settings) -> FastAPI:
     )
     app.state.folder = Path(configured.state)
     app.state.rates, app.state.requests_per_minute = Rates(), configured.serve.requests_per_minute
+    app.state.callers = Callers(app.state.folder, configured.serve.issuers, SCOPES)
     app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
     app.state.follower = Follower(configured) if configured.serve.follows else None
@@ -241,6 +245,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.add_middleware(Straight, routes=straight, prefix="/v1")
     app.add_middleware(
         Gate,
+        callers=app.state.callers,
         rates=app.state.rates,
         state=app.state.folder,
         limits=configured.serve,
@@ -342,7 +347,13 @@ def _placed(configured: Settings) -> Settings:
             "state": absolute(configured.state),
             "landing": absolute(configured.landing),
             "serve": configured.serve.model_copy(
-                update={"shared": configured.serve.shared and absolute(configured.serve.shared)}
+                update={
+                    "shared": configured.serve.shared and absolute(configured.serve.shared),
+                    "issuers": {
+                        name: issuer.model_copy(update={"keys": issuer.keys and absolute(issuer.keys)})
+                        for name, issuer in configured.serve.issuers.items()
+                    },
+                }
             ),
             "lake": configured.lake.model_copy(update={"root": absolute(configured.lake.root)}),
             "rules": {kind: absolute(str(settings.find(file))) for kind, file in configured.rules.items()},
@@ -379,10 +390,11 @@ def start(configured: Settings, *, plain: bool = False) -> None:
     made and told once.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the keys of an issuer cannot be read.
         BackupError: a restore has not ended.
     """
     marks.refuse([tree_at(configured.state)])
+    Callers(Path(configured.state), configured.serve.issuers, SCOPES).check()
     orphans.watch_parent()
     with ports.held(configured.serve):
         _tell_first_key(Path(configured.state), follows=configured.serve.follows)

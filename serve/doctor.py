@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from customer360.platform import access, audit, ledger, privacy, restrictions, schemas, tables, warehouse
+from customer360.platform import access, audit, ledger, privacy, restrictions, revocations, schemas, tables, warehouse
 from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
@@ -67,6 +67,8 @@ def _of_mark(target: marks.Target) -> Iterator[Finding]:
 def _of_state(state: Path) -> Iterator[Finding]:
     keys, note = state / "keys.json", state / "online" / freshness.NOTE
     yield from _tried(keys, lambda: access.issued(state), "restore it, or delete it and issue all keys anew")
+    revoked = state / revocations.REVOKED
+    yield from _tried(revoked, lambda: revocations.revoked(state), "restore it, or delete it and revoke tokens anew")
     if freshness.is_unreadable(state):
         yield Finding(str(note), "cannot be read", "the next run writes it anew")
     for home in (state, state / REFUSALS):

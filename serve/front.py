@@ -37,7 +37,13 @@ HEAD_SECONDS, ANSWER_SECONDS, STATE = (
 HEALTH, KEPT = "/healthz", 8  # of which so many find room where nobody else does
 BODY_SECONDS, BODY_BYTES, BODIES = 10.0, 512 << 10, 128  # that is waited for here, and at once
 BODIES_OF_PLACE = 64  # of them, of one address
-OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
+# Headers by which Serve's proxy lets callers decide: its time-out; that nobody looks whether they went away; a model
+# that is to be near (each new name is kept for ever, and waited for when it comes again); the replica; and the number
+# of the request, which stands in its log. What it cannot decode fails it.
+OURS_ALONE = frozenset(
+    (b"x_request_timeout_seconds", b"x_request_disconnect_disabled", b"serve_multiplexed_model_id", b"x_session_id",
+     b"x_request_id")
+)  # fmt: skip
 DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: "no answer in time; a change may have been made all the same: send it again with the "
     "same Idempotency-Key, and it is made once",
@@ -136,7 +142,7 @@ class Front:
                 del self._of_place[place]
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kept = [(name, value) for name, value in scope["headers"] if name.lower() not in OURS_ALONE]
+        kept = [(name, value) for name, value in scope["headers"] if _spelt(name) not in OURS_ALONE]
         replaced: HTTPStatus | None = None
 
         async def answering(message: Message) -> None:
@@ -151,6 +157,11 @@ class Front:
                 await _problem(replaced)(scope, receive, send)
 
         await self._app({**scope, "headers": kept}, receive, answering)
+
+
+def _spelt(name: bytes) -> bytes:
+    """As Serve's proxy compares names."""
+    return name.lower().replace(b"-", b"_")
 
 
 def _again(come: list[Message], receive: Receive) -> Receive:

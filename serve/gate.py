@@ -21,12 +21,13 @@ from fastapi import HTTPException
 from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from customer360.platform import access, audit, telemetry
+from customer360.platform import audit, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.settings import ServeSettings
 from customer360.platform.telemetry import Repeats
+from customer360.platform.tokens import Callers
 from customer360.serve.problems import answer_to
 from customer360.serve.rates import Rates, network
 
@@ -94,7 +95,7 @@ def begun(call: Coroutine[Any, Any, Message]) -> Message | Begun:
 
 
 def presented(headers: Mapping[str, str]) -> str | None:
-    """The API key of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
+    """The API key or token of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" and credentials.strip() else headers.get("x-api-key")
 
@@ -103,10 +104,11 @@ class Gate:
     """Around the application. ``bodies``: kilobytes that a body may have, of paths with a limit of their own."""
 
     def __init__(
-        self, app: ASGIApp, *, rates: Rates, state: Path, limits: ServeSettings,
+        self, app: ASGIApp, *, callers: Callers, rates: Rates, state: Path, limits: ServeSettings,
         bodies: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self._app, self._state, self._limits, self._bodies = app, state, limits, bodies or {}
+        self._callers = callers
         self._most_at_once = limits.max_ongoing_requests + max(limits.max_queued_requests, 0)
         self._at_once = 0
         self._late: Counter[str] = Counter()  # bodies that are waited for, by key
@@ -158,7 +160,7 @@ class Gate:
         if path not in OPEN and marks.stands(self._state):
             raise HTTPException(503, marks.UNDER_WAY, {"Retry-After": "60"})
         if path.startswith(GUARDED):
-            principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
+            principal = scope["state"]["principal"] = self._callers.verify(presented(headers))
             slow_down(self._rates, principal, self._limits.requests_per_minute)
         if path.startswith(FORMS) and not _is_utf8(headers):
             raise HTTPException(415, "a form is UTF-8")

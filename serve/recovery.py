@@ -145,6 +145,7 @@ def restore(
     mark = Mark(snapshot.id, _command(repository, snapshot, into, erasures))
     marks.begin(lake, state, mark)
     size = backup.restore(repository, snapshot, STATE, places.state, {}, mark)
+    notices = later.notices + since.carry_callers(Path(places.state), later.callers)
     size += backup.restore(repository, snapshot, LAKE, places.lake.root, places.lake.storage_options, mark)
     models = Path(places.state).resolve() / "mlflow"
     if (models / "mlflow.db").exists():  # who opens the store without us finds the files, too
@@ -152,7 +153,7 @@ def restore(
     if into is not None:
         _restore_configs(repository, snapshot, into)
     restored_lake = lake_of(places)
-    notices = later.notices + since.carry_rights(restored_lake, later.rights)
+    notices += since.carry_rights(restored_lake, later.rights)
     restored_lake.delete([path for path in (jobs.HEEDED,) if restored_lake.get(path) is not None])
     erased = _erase_again(places, later.erased)
     since.carry_ended(restored_lake, later.ended)

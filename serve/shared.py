@@ -26,7 +26,7 @@ from typing import Any, Literal
 import obstore
 from pydantic import AwareDatetime, BaseModel, ValidationError, field_validator
 
-from customer360.platform import access, online, telemetry
+from customer360.platform import access, online, revocations, telemetry
 from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.lake.objects import folder_store, remote_store
 from customer360.platform.online.files import CURRENT, fingerprint, write_durably
@@ -100,7 +100,7 @@ HOMES = (
 )  # the one last that names the others
 ERASED = f"{collector.FOLDER}/{erasures.FILE}"
 # Small ones, told whole.
-FILES = (access.KEYS, ERASED, f"online/{online.COPY}", f"online/{online.HIDDEN}")
+FILES = (access.KEYS, revocations.REVOKED, ERASED, f"online/{online.COPY}", f"online/{online.HIDDEN}")
 
 
 class Shared(BaseModel):

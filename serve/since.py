@@ -1,17 +1,18 @@
-"""What happened after a backup was taken and holds although its state comes back: who was erased, and what people asked
-for. It is read from later backups, the lake that the settings name, and one that somebody names.
+"""What happened after a backup was taken and holds although its state comes back: who was erased, what people asked
+for, and which keys and tokens were revoked. It is read from later backups, the lake and the state folder that the
+settings name, and a lake that somebody names.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from customer360.platform import erasure_list, privacy, restrictions
-from customer360.platform.backup import LAKE, BackupError, Repository
+from customer360.platform import access, erasure_list, privacy, restrictions, revocations
+from customer360.platform.backup import LAKE, STATE, BackupError, Repository
 from customer360.platform.backup.repository import Snapshot
 from customer360.platform.erasure_list import ErasedList
 from customer360.platform.errors import ConfigError, LakeError
@@ -23,18 +24,20 @@ from customer360.serve.rights import requests
 RIGHTS = "_rights"
 TOGETHER = f"{RIGHTS}/restricted.json"  # what all requests restrict, in one object
 _FIRST = "_delta_log/00000000000000000000.json"  # names its table by a random id
+CALLERS = (access.KEYS, revocations.REVOKED)  # files of the state folder
 _SAME = ("kind", "law", "received_on")  # of a request, whatever became of it
 _Read = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
 class Since:
-    """Lists of erasures; objects of rights, and notes of erasures that ended, by path, of each later state, oldest
-    first; what could not be read or is of another lake."""
+    """Lists of erasures; objects of rights, notes of erasures that ended, and files of keys, by path, of each later
+    state, oldest first; what could not be read or is of another lake."""
 
     erased: tuple[ErasedList, ...]
     rights: tuple[Mapping[str, bytes], ...]
     ended: tuple[Mapping[str, bytes], ...]
+    callers: tuple[tuple[str, Mapping[str, bytes]], ...]  # files of who may call, with where they are
     notices: tuple[str, ...]
 
 
@@ -46,6 +49,7 @@ class _Later:
     read: _Read
     paths: tuple[str, ...]
     is_named: bool = True  # somebody said that it is one of the same lake
+    callers: Mapping[str, bytes] = field(default_factory=dict)
 
     def erased(self) -> ErasedList | None:
         return erasure_list.erased_list(self.read)
@@ -69,7 +73,7 @@ def of(settings: Settings, places: Settings, repository: Repository, snapshot: S
     """
     notices: list[str] = []
     lists: list[ErasedList] = []
-    rights, ended = [], []
+    rights, ended, callers = [], [], []
     files = snapshot.files.get(LAKE, {})
 
     def then(path: str) -> bytes | None:
@@ -94,11 +98,13 @@ def of(settings: Settings, places: Settings, repository: Repository, snapshot: S
             notices.append(f"{later.where}: {fault}; whoever was erased since the backup may be in it again")
             found = None
         lists += [found] if found is not None else []
+        callers.append((later.where, later.callers))
         rights.append({path: data for path, data in said.items() if path.startswith(f"{RIGHTS}/")})
         # Without the list nobody is erased again, and then nobody may be said to be.
         ended.append({path: said[path] for path in said.keys() - rights[-1].keys() if found is not None})
     _check_list(then, snapshot, lists)
-    return Since(tuple(lists), tuple(filter(None, rights)), tuple(filter(None, ended)), tuple(notices))
+    kept = (tuple(filter(None, rights)), tuple(filter(None, ended)), tuple(callers))
+    return Since(tuple(lists), *kept, tuple(notices))
 
 
 def _check_list(then: _Read, snapshot: Snapshot, later: list[ErasedList]) -> None:
@@ -115,16 +121,18 @@ def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: l
     found: list[_Later] = []
     for identifier in reversed([each for each in repository.ids() if each > snapshot.id]):
         try:
-            files = repository.snapshot(identifier).files.get(LAKE, {})
+            stored = repository.snapshot(identifier).files
+            files, own = stored.get(LAKE, {}), stored.get(STATE, {})
             paths = [path for path in files if path.startswith((f"{RIGHTS}/", "_erasures/"))]
             held = {path: b"".join(repository.read(files[path])) for path in paths}
+            callers = {name: b"".join(repository.read(own[name])) for name in CALLERS if name in own}
         except BackupError as fault:
             notices.append(
                 f"{fault}: whoever was erased, or asked for something, shortly before that backup may not be known; "
                 f"if a later lake is left, restore with --erasures LAKE"
             )
             continue
-        later = _Later(f"backup {identifier}", held.get, _carried(paths))
+        later = _Later(f"backup {identifier}", held.get, _carried(paths), callers=callers)
         if _is_another(then, later.read, later.said([])):
             notices.append(f"backup {identifier} is of another lake; nothing was carried from it")
             continue
@@ -145,9 +153,15 @@ def _lakes(settings: Settings, places: Settings, erasures: str | None) -> Iterat
     ]:
         if lake.is_remote or Path(lake.root).is_dir():
             paths = (*lake.objects(f"{RIGHTS}/"), *lake.objects("_erasures/"))
-            yield _Later(lake.root, lake.get, _carried(paths), is_named)
+            folder = Path(settings.state) if not is_named and settings.state != places.state else None
+            yield _Later(lake.root, lake.get, _carried(paths), is_named, _callers_in(folder))
         elif is_named:
             raise ConfigError(f"--erasures {erasures}: there is no lake")
+
+
+def _callers_in(folder: Path | None) -> dict[str, bytes]:
+    files = [folder / name for name in CALLERS] if folder else []
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
 def _carried(paths: Iterable[str]) -> tuple[str, ...]:
@@ -210,6 +224,23 @@ def carry_rights(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> tuple[str
     return tuple(notices)
 
 
+def carry_callers(state: Path, states: Iterable[tuple[str, Mapping[str, bytes]]]) -> tuple[str, ...]:
+    """Keep out whom later states keep out: a key that was revoked since opens nothing, and one that was rotated no
+    longer than it was to. Keys that were issued since are not carried: who restores may not want them. What was done,
+    and what could not be."""
+    notices = []
+    for where, files in states:
+        try:
+            if (keys := files.get(access.KEYS)) is not None:
+                gone = access.keep_standing(state, keys.decode())
+                notices += [f"the API key {key.id} ({key.name}) was revoked since, and stays so" for key in gone]
+            if (tokens := files.get(revocations.REVOKED)) is not None:
+                revocations.add(state, tokens.decode())
+        except (ConfigError, UnicodeDecodeError) as fault:
+            notices.append(f"{where}: {fault}; keys and tokens that were revoked since may be good again: look at them")
+    return tuple(notices)
+
+
 def carry_ended(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> None:
     """Note in a restored lake, too, that erasures of later states ended: requests name their persons by digest alone.
     Call it when nobody of them is left in it."""
@@ -223,4 +254,4 @@ def _merged(stored: bytes | None, later: bytes) -> bytes:
     return json.dumps(kept | json.loads(later), sort_keys=True).encode()
 
 
-__all__ = ["Since", "carry_ended", "carry_rights", "of"]
+__all__ = ["Since", "carry_callers", "carry_ended", "carry_rights", "of"]

@@ -23,8 +23,9 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "settings", "telemetry", "rescued", "tables", "judging", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
-            "graph", "stars", "catalogue", "run", "lineage", "alerts", "warehouse", "online", "access", "audit",
+PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "issuers", "settings", "telemetry", "rescued", "tables", "judging", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
+            "graph", "stars", "catalogue", "run", "lineage", "alerts", "warehouse", "online", "access",
+            "revocations", "signing", "tokens", "audit",
             "backup"]  # fmt: skip
 SHARED = {
     "pipelines.complete_days",
@@ -81,6 +82,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "torch": ("models.two_tower",),
     "ua_parser": ("pipelines.agents",),
     "vaderSentiment": ("pipelines.texts",),
+    "jwt": ("platform.tokens", "platform.signing"),
     "jinja2": ("serve.api", "serve.console", "serve.publication"),
 }
 CALLED_BY_LIBRARIES = {"_sample_unchecked", "readinto"}  # of dataframely and of io

@@ -240,3 +240,10 @@ def test_the_make_targets_of_a_page_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^)make ([a-z]+)", text_of(page), re.M):
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_cleaning_removes_nothing_that_somebody_made() -> None:
+    recipe = re.search(r"^clean:.*\n((?:\t.*\n?)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert recipe
+    removed = [word for line in recipe[1].splitlines() if line.strip().startswith("rm") for word in line.split()[2:]]
+    assert removed and all(re.fullmatch(r"\.[a-z_]+_cache", word) for word in removed), removed

@@ -23,6 +23,7 @@ from customer360.platform import access, tables
 from customer360.platform.access import KeysUnreadable, Principal
 from customer360.platform.online import Generation, OnlineStore, View
 from customer360.platform.privacy import MASK
+from customer360.platform.tokens import Callers
 from customer360.serve.problems import Problem as Problem
 from customer360.serve.publication.freshness import Watch, staleness
 from customer360.serve.publication.offers import is_offered
@@ -33,8 +34,8 @@ from customer360.serve.realtime.session import Activities
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
 CATALOGUE = ("name", "category", "price", "currency")
-BY_BEARER = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
-BY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
+BY_BEARER = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`, or a signed token (JWT)")
+BY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same in a header of its own")
 
 
 class Answer(BaseModel):
@@ -55,8 +56,8 @@ async def known_caller(
     found: Principal | None = getattr(request.state, "principal", None)
     if found is not None:
         return found
-    state: Path = request.app.state.folder
-    principal = access.verify(state, bearer.credentials if bearer else header)
+    callers: Callers = request.app.state.callers
+    principal = callers.verify(bearer.credentials if bearer else header)
     request.state.principal = principal  # whose reading the audit notes
     return principal
 

@@ -40,6 +40,7 @@ from customer360.serve.cli import (
     schemas,
     serving,
     systems,
+    tokens,
     warehouse,
 )
 from customer360.serve.cli import people as people  # adds its commands to the group of identity
@@ -47,8 +48,8 @@ from customer360.serve.cli import people as people  # adds its commands to the g
 SUBJECTS: tuple[ModuleType, ...] = (
     init,
     pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, repairs, serving,
-    rights, keys, lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups, privacy,
-    lineage,
+    rights, keys, tokens, lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups,
+    privacy, lineage,
 )  # fmt: skip
 
 

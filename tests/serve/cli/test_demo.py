@@ -6,9 +6,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from customer360.pipelines.sample.base import Base, write_base
-from customer360.serve.cli import demo
+from customer360.serve.cli import app, demo
 
 
 @pytest.mark.parametrize(("customers", "days", "is_told"), [(60, 40, False), (61, 40, True), (60, 41, True)])
@@ -26,3 +27,12 @@ def test_files_of_somebody_are_used_without_a_word_on_sizes(tmp_path: Path, caps
     (tmp_path / "landing").mkdir()
     demo._sample(tmp_path / "landing", 60, 40)
     assert "people" not in capsys.readouterr().out
+
+
+def test_a_demo_of_too_few_days_to_train_on_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(app, ["demo", "--customers", "2000", "--days", "250"])
+    assert refused.exit_code == 2 and "--days" in refused.output
+    assert list(tmp_path.iterdir()) == []
