@@ -1,19 +1,21 @@
-"""In front of Ray Serve's proxy: what a caller may not decide, whom there is room for, and errors of Serve itself as
-problems.
+"""In front of Ray Serve's proxy, or of each replica where HAProxy is the proxy: what a caller may not decide, whom
+there is room for, and errors of Serve itself as problems.
 
 Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text; it hands a request to
 a replica before the body is there, so that who sends half a body takes the place of others. Here the body comes first
 (but for one that is answered unread, as there is no good key), and who would wait too long for an answer is told so at
 once.
-Named to Ray by the environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it
-starts slowly: nothing is imported here that takes time.
+Named to Ray by the environment (``app._run_on_ray``), this runs in the process of the proxy or replica. A proxy that
+starts slowly is given up by Ray: nothing is imported here that takes time.
 """
 
 import asyncio
 import os
+import sys
 import time
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
@@ -32,9 +34,15 @@ HEAD_SECONDS, ANSWER_SECONDS, STATE = (
     "CUSTOMER360_ANSWER_SECONDS",
     "CUSTOMER360_FRONT_STATE",
 )
+ON_A_THREAD = "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"
+# Answered at once, and read by HAProxy: a replica that is busy must not be taken for a dead one.
+RAYS_OWN = frozenset({"/-/healthz", "/-/routes"})
 HEALTH, KEPT = "/healthz", 8  # of which so many find room where nobody else does
 BODY_SECONDS, BODY_BYTES, BODIES = 10.0, 512 << 10, 128  # that is waited for here, and at once
+PROMPT_SECONDS = 0.25  # for a body where so many are waited for already: one that was sent whole is there
+LATE = "the rest of the body did not come"
 OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
+UNWATCHED = [*zip(OURS_ALONE, (b"0", b"?1"), strict=True)]  # no time-out of Serve's, and it looks for nobody who left
 DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: "no answer in time; a change may have been made all the same: send it again with the "
     "same Idempotency-Key, and it is made once",
@@ -45,23 +53,27 @@ DETAILS = {
 
 
 class Front:
-    """Around the proxy."""
+    """Around the proxy, or, ``is_direct``, around a replica that computes answers on the loop that took the request.
+    There Serve would start two tasks for each, and wait for either: the time-out is kept here for less."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._room = Room(float(os.environ.get(ANSWER_SECONDS, "2")))
+    def __init__(self, app: ASGIApp, *, is_direct: bool = False) -> None:
+        self._app, self._is_direct = app, is_direct
+        self._seconds = float(os.environ.get(ANSWER_SECONDS, "2"))
+        self._room = Room(self._seconds)
         self._state = os.environ.get(STATE, "")
         self._bodies = self._health = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in RAYS_OWN:
             await self._app(scope, receive, send)
             return
         if self._is_read(scope):
+            is_crowded = self._bodies >= BODIES
             try:
-                come = await self._come(receive)
+                come = await self._come(receive, is_crowded=is_crowded)
             except TimeoutError:
-                answer = _problem(HTTPStatus.REQUEST_TIMEOUT, "the rest of the body did not come")
+                status = HTTPStatus.TOO_MANY_REQUESTS if is_crowded else HTTPStatus.REQUEST_TIMEOUT
+                answer = _problem(status, "too many bodies that do not come" if is_crowded else LATE)
                 answer.headers["Connection"] = "close"  # what still comes is not read
                 await answer(scope, receive, send)
                 return
@@ -99,38 +111,54 @@ class Front:
             return False
         return True
 
-    async def _come(self, receive: Receive) -> list[Message]:
-        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come."""
+    async def _come(self, receive: Receive, *, is_crowded: bool) -> list[Message]:
+        """The messages of a body, whole or as much as is held here. Raises TimeoutError: the rest does not come, or,
+        where there is a crowd that waits, is not there as good as at once: to let it in unread would give it the place
+        of somebody whose request is whole."""
         come, size = list[Message](), 0
-        if self._bodies >= BODIES:
-            return come
-        self._bodies += 1
+        self._bodies += not is_crowded
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(PROMPT_SECONDS if is_crowded else BODY_SECONDS):
                 while True:
                     come.append(await receive())
                     size += len(come[-1].get("body", b""))
                     if size > BODY_BYTES or not come[-1].get("more_body", False):
                         return come
         finally:
-            self._bodies -= 1
+            self._bodies -= not is_crowded
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         kept = [(name, value) for name, value in scope["headers"] if name.lower() not in OURS_ALONE]
         replaced: HTTPStatus | None = None
+        has_begun = False
 
         async def answering(message: Message) -> None:
-            nonlocal replaced
+            nonlocal replaced, has_begun
             if message["type"] == "http.response.start":
-                kind = dict(message.get("headers", [])).get(b"content-type", b"")
-                if message["status"] in DETAILS and kind.startswith(b"text/plain"):
+                has_begun = True
+                if message["status"] in DETAILS and _is_plain_text(message):
                     replaced = HTTPStatus(message["status"])
             if replaced is None:
                 await send(message)
             elif not message.get("more_body") and message["type"] == "http.response.body":
                 await _problem(replaced)(scope, receive, send)
 
-        await self._app({**scope, "headers": kept}, receive, answering)
+        if not self._is_direct:
+            await self._app({**scope, "headers": kept}, receive, answering)
+            return
+        timer = asyncio.timeout(self._seconds)
+        try:
+            async with timer:
+                await self._app({**scope, "headers": kept + UNWATCHED}, receive, answering)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+        if timer.expired() and not has_begun:  # Serve keeps to itself that it was cancelled
+            await _problem(HTTPStatus.REQUEST_TIMEOUT)(scope, receive, send)
+
+
+def _is_plain_text(message: Message) -> bool:
+    return bool(dict(message.get("headers", [])).get(b"content-type", b"").startswith(b"text/plain"))
 
 
 def _again(come: list[Message], receive: Receive) -> Receive:
@@ -158,4 +186,16 @@ def middlewares() -> list[Middleware]:
 
     spare_the_log()
     auto.AutoHTTPProtocol = patient_protocol(float(os.environ.get(HEAD_SECONDS, "10")))
-    return [Middleware(Front)]
+    return [Middleware(Front, is_direct=_is_in_a_replica() and os.environ.get(ON_A_THREAD) == "0")]
+
+
+def _is_in_a_replica() -> bool:
+    """Whether this is the process of a replica, in which Ray has loaded itself."""
+    serve: Any = sys.modules.get("ray.serve")
+    if serve is None:
+        return False
+    try:
+        serve.get_replica_context()
+    except serve.exceptions.RayServeException:
+        return False
+    return True
