@@ -42,7 +42,7 @@ from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.platform.tokens import Callers
-from customer360.serve import front, orphans, plain, ports
+from customer360.serve import front, haproxy, orphans, plain, ports
 from customer360.serve.api import (
     decisions,
     events,
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
 VERSION = "1"
 APPLICATION = "customer360"  # its name in Ray Serve
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+PROXY_SECONDS = "30"  # until it is ready: Ray's 5 are too few where others use the machine, and nobody would be served
 FIRST_KEY = "first_key"  # file of the state folder, where no terminal is
 REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
 SECONDS = Histogram(
@@ -330,6 +331,17 @@ def application(args: Arguments) -> "serve.Application":
     return _deployment(settings.load(args.config))
 
 
+class Routeless:
+    """An application of whose routes Ray is told nothing: it would look through them for the name of each request, to
+    count by it, as `Measured` does for less."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
 def _placed(configured: Settings) -> Settings:
     """The settings without relative places: replicas may run in another directory than the one that they refer to."""
 
@@ -368,9 +380,9 @@ def _deployment(configured: Settings) -> "serve.Application":
     placed = _placed(configured)
     limits = placed.serve
 
-    def replica() -> FastAPI:
+    def replica() -> ASGIApp:
         telemetry.configure()
-        return build_app(placed)
+        return Routeless(build_app(placed))
 
     deployment = serve.deployment(
         serve.ingress(replica)(),
@@ -433,9 +445,11 @@ def _run_plain(configured: Settings) -> None:
 def _run_on_ray(configured: Settings) -> None:
     stop = threading.Event()
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", front.CALLBACK)  # before Ray starts
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", PROXY_SECONDS)
     os.environ[front.HEAD_SECONDS] = str(configured.serve.header_timeout_seconds)
     os.environ[front.ANSWER_SECONDS] = str(configured.serve.request_timeout_seconds)
     os.environ[front.STATE] = str(Path(configured.state).absolute())
+    os.environ.update(haproxy.variables(configured.serve, os.environ))
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 

@@ -5,6 +5,10 @@ and asks for re-ranked lists and stored ones over kept connections all the time.
 a new publication some times, then kills one replica after the other with SIGKILL. Prints, for each, how many answers
 came, how many requests failed and how (a caller whose connection broke asks again), and from when on answers were of
 the new publication or all replicas were back.
+
+Behind HAProxy a request that a dead replica never answered is a 500 where it was the first of the caller's connection,
+and else a connection that HAProxy closes, so that the caller asks again. Of the former its log names the replica: those
+that it then found down are told apart from 500 of any other.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +35,7 @@ from conditions import conditions
 from serving import descendants, publish, wait_for
 
 from customer360.platform import access
+from customer360.serve.haproxy import IS_USED
 
 PEOPLE, PRODUCTS, DIMENSION = 500, 2_000, 16
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
@@ -80,11 +86,46 @@ def replicas(server: int) -> list[int]:
     return found
 
 
+class Log(threading.Thread):
+    """What HAProxy says: of each request that it answered for a replica which replica, and which it found down."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.target = "{}:{}".format(*self._socket.getsockname())
+        self.unanswered, self.down, self.up = list[str](), set[str](), set[str]()
+
+    def run(self) -> None:
+        while True:
+            said = self._socket.recv(65536).decode("utf-8", "replace")
+            server = re.search(r"http-\S+?/(SERVE_REPLICA\S+)", said)
+            if server and " is DOWN" in said:
+                self.down.add(server[1])
+                self.up.discard(server[1])
+            elif server and re.search(r"succeeded.* status: (\d+)/\1 UP", said):
+                self.up.add(server[1])
+            elif server and re.search(r" 50[234] \d+ - - S", said):
+                self.unanswered.append(server[1])
+
+    def wait_for(self, replicas: int) -> None:
+        """Until so many are asked, for a minute; no time where there is no HAProxy."""
+        end = time.monotonic() + 60
+        while os.environ.get(IS_USED) == "1" and len(self.up) < replicas and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def since(self) -> str:
+        """Of 500 that were made for replicas how many were of those that had died."""
+        found, self.unanswered = self.unanswered, []
+        dead = sum(server in self.down for server in found)
+        return f"; 500 of HAProxy: {len(found)}, of the dead replica {dead}" if found else ""
+
+
 class Watched:
     """Callers, and what they met since it was asked last."""
 
-    def __init__(self, callers: list[Caller]) -> None:
-        self._callers, self._before = callers, Counter[str]()
+    def __init__(self, callers: list[Caller], log: Log) -> None:
+        self._callers, self._before, self.log = callers, Counter[str](), log
 
     def since(self) -> Counter[str]:
         now = sum((caller.found for caller in self._callers), Counter[str]())
@@ -111,9 +152,11 @@ def kill(server: int, wanted: int, dice: random.Random, watched: Watched) -> Non
     time.sleep(1)
     while len(set(replicas(server)) - set(before)) < 1 or len(replicas(server)) < wanted:
         time.sleep(0.2)
+    watched.log.wait_for(wanted)
     seconds = time.perf_counter() - began
     time.sleep(2)
-    tell("replica killed", watched.since(), f"{seconds:.1f} s until another process was there")
+    more = f"{seconds:.1f} s until another replica was there{watched.log.since()}"
+    tell("replica killed", watched.since(), more)
 
 
 def tell(what: str, found: Counter[str], more: str) -> None:
@@ -143,17 +186,20 @@ def measure(state: Path, port: int, given: argparse.Namespace) -> None:
     said: dict[str, Any] = {"port": port, "replicas": given.replicas, "request_timeout_seconds": 30.0}
     file, key = state.parent / "settings.yaml", access.issue(state, "bench", "reader")
     file.write_text(yaml.safe_dump({"state": str(state), "serve": said}))
-    log = (state.parent / "server.log").open("wb")
+    log, proxy = (state.parent / "server.log").open("wb"), Log()
+    proxy.start()
+    environment = os.environ | {"RAY_SERVE_HAPROXY_LOG_TARGET": proxy.target}
     command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--config", str(file)]
-    server = subprocess.Popen(command, stdout=log, stderr=log)
+    server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         wait_for(port, HEALTH, server)
         while len(replicas(server.pid)) < given.replicas:
             time.sleep(0.5)
+        proxy.wait_for(given.replicas)
         callers = [Caller(number, port, key) for number in range(given.callers)]
         for caller in callers:
             caller.start()
-        watched, dice = Watched(callers), random.Random(1)
+        watched, dice = Watched(callers, proxy), random.Random(1)
         time.sleep(3)
         tell("before", watched.since(), "nothing happens")
         for number in range(given.swaps):

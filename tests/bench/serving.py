@@ -125,13 +125,20 @@ def serve(state: Path, listening: socket.socket, *, collects: bool = False) -> N
         settings = load(str(file))
     app = build_app(settings)
     app.include_router(router)
-    names, draw = [f"P{i:06}" for i in range(1000)], random.Random(4)
-    views = [(Step("PRODUCT_VIEW", datetime.now(UTC), (p,)), visitor(f"v{i}"), None)
-             for i in range(500) for p in draw.sample(names, 5)]  # fmt: skip
     if not collects:
         app.state.activities = Activities()  # what a collector would know of visitors
-    app.state.activities.note_all(views)
+    look_around(app.state.activities)
     plain.run(app, settings.serve, listening)
+
+
+def look_around(activities: Activities) -> None:
+    """Five hundred visitors look at five products each."""
+    names, draw = [f"P{i:06}" for i in range(1000)], random.Random(4)
+    activities.note_all(
+        (Step("PRODUCT_VIEW", datetime.now(UTC), (product,)), visitor(f"v{i}"), None)
+        for i in range(500)
+        for product in draw.sample(names, 5)
+    )
 
 
 def rate(port: int, requests: Callable[[], bytes], connections: int, seconds: float) -> tuple[float, float, float, int]:

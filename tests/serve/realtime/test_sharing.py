@@ -117,7 +117,9 @@ def test_bodies_of_one_address_that_do_not_come_take_no_room_of_others(settings:
     asyncio.run(all_at_once(build_app(settings), "/v1/batch", headers, asked))
 
 
-def test_nor_do_they_in_front_of_a_proxy() -> None:
+def test_nor_do_they_in_front_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "PROMPT_SECONDS", 0.0)
+
     async def proxy(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": []})
