@@ -14,7 +14,7 @@ from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.run.origins import files_digest
 from customer360.platform.run.planning import Job, build_unit, is_bucketed, plain, plain_rules, stored_part
 from customer360.platform.run.touched import Told
-from customer360.platform.run.units import BuildUnit, InputPart, Place, key_column
+from customer360.platform.run.units import BuildUnit, InputPart, Place, owner_column
 
 TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
 MOSTLY = 1 / 3  # of a bucket's bytes that may be others where some subjects are made anew: else all of them are
@@ -43,7 +43,8 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     Returns the units and the paths of files that stay.
     """
     lake, node = job.context.lake, job.node
-    stored = lake.files(tables.spec(node.table).name)
+    every = lake.files(tables.spec(node.table).name)
+    stored = [f for f in every if all(f.partition.get(k) == v for k, v in job.partition.items())]
     standing, before = {f.path for f in stored}, _inputs_before(job, stored)
     now = {t: _by_bucket(lake, t, job.inputs[t]) for t in node.inputs}
     then = {t: _by_bucket(lake, t, files) for t, files in before.items()}
@@ -73,7 +74,7 @@ def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, S
     """Of a bucket's inputs, by table, what this run has told of their way from ``known`` to what they are."""
     found = {}
     for part in known:
-        key = key_column(part.table, job.node.per or "") or ""
+        key = owner_column(part.table, job.node.per or "") or ""
         if told := job.touches.between(part.table, bucket, key, part.files, now[part.table]):
             found[part.table] = told
     return found
@@ -108,10 +109,10 @@ def _united(parts: Sequence[tuple[InputPart, ...]]) -> tuple[InputPart, ...]:
 
 
 def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart], told: Mapping[str, Told]) -> bool:
-    """Whether few of a bucket's bytes are in other files than before, or of subjects that are told: else comparing
-    costs more than making anew."""
-    after = {(p.table, f.path): f.size for p in now for f in p.files if is_bucketed(p.table)}
-    then = {(p.table, f.path): f.size for p in before for f in p.files}
+    """Whether few of the bytes that a bucket reads are in other files than before, or of subjects that are told: else
+    comparing costs more than making anew."""
+    after = {(p.table, f.path): _read_bytes(p, f) for p in now for f in p.files if is_bucketed(p.table)}
+    then = {(p.table, f.path): _read_bytes(p, f) for p in before for f in p.files if is_bucketed(p.table)}
     changed = sum(
         size
         for found, other in ((after, then), (then, after))
@@ -122,17 +123,22 @@ def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart], told
     return bool(then) and changed + shares <= MOSTLY * sum(after.values())
 
 
+def _read_bytes(part: InputPart, file: File) -> float:
+    """Bytes of a file that are read, about: they shrink with the share of columns."""
+    return file.size * len(part.columns or ()) / len(tables.schema(tables.by_name(part.table))) or file.size
+
+
 def _inputs_before(job: Job, stored: list[File]) -> dict[str, list[File]]:
-    """Files of the inputs that are stored by subject, as what stands was made from them; nothing where subjects cannot
-    be renewed by themselves: other inputs or code changed, or files are gone."""
+    """Files of the inputs that have the subject, as what stands was made from them; nothing where subjects cannot be
+    renewed by themselves: other inputs or code changed, or files are gone."""
     lake, origin = job.context.lake, job.origin
     if origin is None or job.refreshed or origin.ground != job.ground or origin.stored != files_digest(stored):
         return {}
-    before = {t: list(origin.inputs[t]) for t in job.node.inputs if is_bucketed(t)}
+    keyed = {t for t in job.node.inputs if owner_column(t, job.node.per or "")}
+    before = {t: list(origin.inputs[t]) for t in job.node.inputs if t in keyed or is_bucketed(t)}
     now = {t: {f.path for f in job.inputs[t]} for t in before}
     gone = {t: [f for f in files if f.path not in now[t]] for t, files in before.items()}
-    are_keyed = all(key_column(t, job.node.per or "") for t in before)
-    return before if are_keyed and all(lake.holds(t, files) for t, files in gone.items()) else {}
+    return before if keyed.issuperset(before) and all(lake.holds(t, files) for t, files in gone.items()) else {}
 
 
 def _by_bucket(lake: Lake, table: str, files: Sequence[File]) -> list[Sequence[File]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -23,9 +24,11 @@ from customer360.platform.run.executor import Executor
 from customer360.platform.run.origins import Origin, origin_of
 from customer360.platform.run.snapshots import of_table
 from customer360.platform.run.touched import Touches
-from customer360.platform.run.units import BuildUnit, InputPart, key_column
+from customer360.platform.run.units import BuildUnit, InputPart, key_column, owner_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
+
+PICKED = 4 * 1024 * 1024  # bytes of an input, up to which each unit of buckets picks its own rows
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,11 @@ class Job:
     context: Context
     checks: TableChecks | None = None  # of the record table that it reads
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
-    basis: str = ""  # as the fingerprint, without what decides only whose the rows are
+    parts: Sequence[Any] = ()  # of the fingerprint: code, what the inputs hold, and all else that decides the rows
     refreshed: bool = False  # asked for: nothing that stands is trusted
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what it reads judged
-    ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
     origin: Origin | None = None  # of the commit that stands, once it is known that the node is not current
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
     refuse: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
@@ -71,11 +73,26 @@ class Job:
     def app_version(self) -> int:
         return int(self.fingerprint[:15], 16)
 
+    @cached_property
+    def basis(self) -> str:
+        """As the fingerprint, without what decides only whose the rows are. Of a node that is current nobody asks."""
+        return self._digest_of(_basis_of)
+
+    @cached_property
+    def ground(self) -> str:
+        """As the fingerprint, without the inputs of which it suffices to know what is new."""
+        return self._digest_of(_ground_of)
+
+    def _digest_of(self, told: Callable[[Lake, Node, str, list[File]], Any]) -> str:
+        code, _, *rest = self.parts
+        lake = self.context.lake
+        return _digest([code, {name: told(lake, self.node, name, files) for name, files in self.inputs.items()}, *rest])
+
     @property
     def keeps_origin(self) -> bool:
-        """Whether it is told what its rows are made from: of record tables, and of tables by subject without a date."""
+        """Whether it is told what its rows are made from: of record tables, and of tables by subject."""
         node = self.node
-        by_subject = not node.is_producer and node.per in SUBJECT_KEYS and not node.is_dated and not self.partition
+        by_subject = not node.is_producer and node.per in SUBJECT_KEYS and node.part is None
         return node.records is not None or by_subject
 
     @property
@@ -127,15 +144,8 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     standing = tuple(s for name in node.judged for s in of_table(context.lake, context.settings, name))
     if standing:
         parts.append([plain(asdict(s)) for s in standing])
-    fingerprint = _digest(parts)
-    basis = _digest(
-        [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
-    )
-    ground = _digest(
-        [parts[0], {name: _ground_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
-    )
-    job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
-    return replace(job, snapshots=standing, ground=ground, refuse=refuse)
+    job = Job(node, inputs, reserved, partition, _digest(parts), own, checks, margin_of(rules), parts)
+    return replace(job, snapshots=standing, refuse=refuse)
 
 
 def standing_origin(job: Job) -> Origin | None:
@@ -152,7 +162,7 @@ def standing_origin(job: Job) -> Origin | None:
 
 def _ground_of(lake: Lake, node: Node, name: str, files: list[File]) -> list[str] | None:
     """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
-    is_apart = name in (node.records, *node.followed, *node.concerns) or key_column(name, node.per or "")
+    is_apart = name in (node.records, *node.followed, *node.concerns) or owner_column(name, node.per or "")
     return None if is_apart else written(lake, name, files)
 
 
@@ -214,12 +224,19 @@ def is_by_bucket(job: Job) -> bool:
 
 
 def exchanged(job: Job) -> list[str]:
-    """Inputs that must be split by the node's key: all that have its column, unless all of them are stored by it."""
+    """Inputs that must be split by the node's key: all that have its column, unless all of them are stored by it, or
+    are so small that each unit picks its own rows."""
     per = job.node.per
     if per is None:
         return []
     keyed = [t for t in job.node.inputs if key_column(t, per)]
-    return [] if per in SUBJECT_KEYS and all(map(is_bucketed, keyed)) else keyed
+    are_apart = per in SUBJECT_KEYS and all(is_bucketed(t) or is_picked(job, t) for t in keyed)
+    return [] if are_apart and any(map(is_bucketed, keyed)) else keyed
+
+
+def is_picked(job: Job, table: str) -> bool:
+    """Whether each unit of buckets reads an input whole that is not stored by bucket, and picks its own rows."""
+    return not table.startswith("bronze.") and carried_bytes(job, table) <= PICKED
 
 
 def is_bucketed(table: str) -> bool:

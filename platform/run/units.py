@@ -126,7 +126,7 @@ class BuildUnit:
         """Subjects that an input has other rows of than when the stored rows were made."""
         now, found = {part.table: part for part in self.inputs}, [told.subjects for _, told in self.told]
         for known in self.known:
-            subject = key_column(known.table, self.node.per or "") or ""
+            subject = owner_column(known.table, self.node.per or "") or ""
             seen = {path for table, told in self.told if table == known.table for path in told.paths}
             before, after = apart(known, now[known.table], seen)
             if before.files:
@@ -134,12 +134,23 @@ class BuildUnit:
                 found += [part[subject] for part in rows]
             elif after.files:
                 found.append(read_part(self.lake, after).select(subject).collect()[subject])
-        return pl.concat(found).unique() if found else pl.Series("subject", [], pl.String)
+        touched = pl.concat(found).unique() if found else pl.Series("subject", [], pl.String)
+        return touched.filter(self._are_own(touched))
 
     def _of(self, touched: pl.Series | None, table: str, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """An input; where only some subjects are made anew, theirs."""
-        subject = key_column(table, self.node.per or "")
-        return frame if touched is None or subject is None else frame.filter(pl.col(subject).is_in(touched.implode()))
+        """An input; of one that is not stored by bucket the rows of the unit's buckets, and where only some subjects
+        are made anew, theirs."""
+        subject = owner_column(table, self.node.per or "")
+        if subject is None:
+            return frame
+        if self.places and not tables.spec(tables.by_name(table)).bucketed:
+            rows = frame.collect()
+            frame = rows.filter(self._are_own(rows[subject])).lazy()
+        return frame if touched is None else frame.filter(pl.col(subject).is_in(touched.implode()))
+
+    def _are_own(self, subjects: pl.Series) -> pl.Series:
+        """Whether each subject lies in the buckets of the unit."""
+        return bucket_numbers(subjects, self.lake.buckets).is_in([place.bucket for place in self.places])
 
     def _write(self, output: pl.DataFrame, touched: pl.Series | None, result: UnitResult) -> None:
         name = tables.spec(self.node.table).name
@@ -245,6 +256,15 @@ def key_column(table: str, key: str) -> str | None:
     """
     columns = tables.by_name(table).column_names()
     return next((c for c in (key, key.upper()) if c in columns), None)
+
+
+def owner_column(table: str, per: str) -> str | None:
+    """The column of an input by which its rows belong to a subject of a build that goes by ``per``. A table by bucket
+    may have persons alone, or subjects alone: the id of a known subject is its person's.
+    """
+    is_by_subject = per in SUBJECT_KEYS and tables.spec(tables.by_name(table)).bucketed
+    names = (per, *SUBJECT_KEYS) if is_by_subject else (per,)
+    return next((c for name in names if (c := key_column(table, name))), None)
 
 
 def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[str, str]) -> pl.DataFrame:

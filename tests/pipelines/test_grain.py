@@ -10,7 +10,7 @@ from customer360.platform import graph, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import bucket_numbers
 from customer360.platform.run.planning import plain
-from customer360.platform.run.units import conform_to_storage, key_column
+from customer360.platform.run.units import conform_to_storage, key_column, owner_column
 from customer360.platform.tables import SUBJECT_KEYS
 from customer360.serve.compose import compose
 
@@ -45,7 +45,7 @@ def test_what_a_build_reads_holds_the_key_of_its_grain() -> None:
         f"{node.name}: {table} without {key}"
         for node in graph.NODES.values()
         for table, columns in (node.reads or {}).items()
-        if node.per and (key := key_column(table, node.per)) and key not in columns
+        if node.per and (key := owner_column(table, node.per)) and key not in columns
     ]
     assert not lost
 

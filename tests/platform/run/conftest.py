@@ -1,7 +1,7 @@
 """A shop over a small graph of its own, for tests of runs.
 
 bronze.t_orders -> silver.t_orders -> silver.t_totals -> gold.t_summary
-bronze.t_clicks -> silver.t_clicks -> silver.t_visits (needs an exchange by subject)
+bronze.t_clicks -> silver.t_clicks -> silver.t_visits (needs an exchange by subject where clicks are many)
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A shop whose tables are renewed by what is new.
 
 bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, by subject
--> silver.t_spenders, by subject;
+-> silver.t_spenders, by subject; the links -> silver.t_people, which has persons alone -> silver.t_greetings, of the
+sales of each subject, and gold.t_cards, an edition a date, which reads the links beside, that are not stored by person;
 bronze.t_lines -> silver.t_lines, which join their sale by its key, with its amount, and follow it, and have the price
 that bronze.t_goods -> silver.t_goods say of their note. Accounts are personal. A sale counts the lines of bronze that
 say "bad".
@@ -13,6 +14,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +29,7 @@ from customer360.platform.ledger import NodeRun
 from customer360.platform.run import replay, units
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
-from customer360.platform.tables import Boolean, Integer, String, Table, personal
+from customer360.platform.tables import Boolean, Date, Integer, String, Table, personal
 
 HEADERS = {
     "links": "ACCOUNT,PERSON,VERSION",
@@ -37,7 +39,8 @@ HEADERS = {
 }
 DELETED = {"links": "PERSON = 'gone'", "sales": "ACCOUNT = 'gone'", "lines": "NOTE = 'del'", "goods": "PRICE = '-9'"}
 RECORDS = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines")
-EVERY = (*RECORDS, "silver.t_spent", "silver.t_spenders", "quality.quarantine")
+OF_SUBJECTS = ("silver.t_spent", "silver.t_spenders", "silver.t_people", "silver.t_greetings", "gold.t_cards")
+EVERY = (*RECORDS, *OF_SUBJECTS, "quality.quarantine")
 PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
 
@@ -47,6 +50,7 @@ class Shop:
 
     root: Path
     number: int = 0
+    as_of: date = date(2026, 1, 1)
     code: ClassVar[dict[str, int]] = {}
 
     @property
@@ -75,7 +79,7 @@ class Shop:
         os.utime(path, ns=(time.time_ns(), time.time_ns()))
 
     def run(self, **options: Any) -> dict[str, NodeRun]:
-        record = runs.run(self.settings, runs.RunRequest(**options), rules={})
+        record = runs.run(self.settings, runs.RunRequest(**{"as_of": self.as_of, **options}), rules={})
         return {n.node: n for n in record.nodes}
 
     def correct(self, rows: int, **columns: Any) -> int:
@@ -100,6 +104,10 @@ class Shop:
         """Let notes be as long as this: the contract of lines changed, and with it their code."""
         declare(note)
         self.code["note"] = note
+
+    def day(self, day: int) -> None:
+        """Let runs be of another day."""
+        self.as_of = date(2026, 1, day)
 
     def rows(self) -> dict[str, list[str]]:
         return {n: sorted(map(repr, self.lake.scan(n).collect().rows())) for n in EVERY if self.lake.exists(n)}
@@ -185,6 +193,29 @@ def declare(note: int = 3) -> None:
         line_count = Integer()
         is_spender = Boolean()
 
+    class People(Table, table="silver.t_people", per="person_id"):
+        """One row per person."""
+
+        person_id = String(primary_key=True)
+        accounts = String()
+        link_count = Integer()
+
+    class Greetings(Table, table="silver.t_greetings", per="subject_id"):
+        """One row per sale."""
+
+        subject_id = String()
+        sale_id = String(primary_key=True)
+        link_count = Integer(nullable=True)
+
+    class Cards(Table, table="gold.t_cards", per="person_id", partition_by=("as_of",)):
+        """One row per person with an account and as_of date."""
+
+        person_id = String(primary_key=True)
+        as_of = Date(primary_key=True)
+        newest = String()
+        link_count = Integer(nullable=True)
+        amount = Integer()
+
     def of_links(rows: pl.LazyFrame, silver_t_links: pl.LazyFrame) -> pl.LazyFrame:
         joined = rows.drop("subject_id", "person_id", strict=False).join(silver_t_links, on="account", how="left")
         return joined.with_columns(subject_id=pl.coalesce("person_id", pl.lit("s:") + pl.col("sale_id")))
@@ -229,6 +260,27 @@ def declare(note: int = 3) -> None:
     @builds(Spent)
     def t_spent(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
         return silver_t_sales.group_by("subject_id").agg(amount=pl.col("amount").sum())
+
+    @builds(People)
+    def t_people(silver_t_links: pl.LazyFrame) -> pl.LazyFrame:
+        return silver_t_links.group_by("person_id").agg(
+            accounts=pl.col("account").sort().str.join(","), link_count=pl.len().cast(pl.Int64)
+        )
+
+    @builds(Greetings, reads={"silver.t_people": ("person_id", "link_count")})
+    def t_greetings(silver_t_sales: pl.LazyFrame, silver_t_people: pl.LazyFrame) -> pl.LazyFrame:
+        links = silver_t_people.select("person_id", "link_count")
+        return silver_t_sales.join(links, on="person_id", how="left").select("subject_id", "sale_id", "link_count")
+
+    @builds(Cards)
+    def t_cards(
+        silver_t_links: pl.LazyFrame, silver_t_people: pl.LazyFrame, silver_t_sales: pl.LazyFrame, as_of: date
+    ) -> pl.LazyFrame:
+        named = silver_t_links.group_by("person_id").agg(newest=pl.col("account").max())
+        spent = silver_t_sales.group_by("person_id").agg(amount=pl.col("amount").sum() * as_of.day)
+        links = silver_t_people.select("person_id", "link_count")
+        both = named.join(links, on="person_id", how="left").join(spent, on="person_id", how="left")
+        return both.with_columns(pl.col("amount").fill_null(0))
 
     @builds(Spenders)
     def t_spenders(silver_t_spent: pl.LazyFrame, silver_t_lines: pl.LazyFrame) -> pl.LazyFrame:

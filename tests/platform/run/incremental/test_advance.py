@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,12 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
+from customer360.platform.lake import File
 from customer360.platform.ledger import NodeRun
 from customer360.platform.run import bucketed, units
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
-ALL = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines", "silver.t_spent")
+ALL = (
+    *("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines", "silver.t_spent", "silver.t_spenders"),
+    *("silver.t_people", "silver.t_greetings", "gold.t_cards"),
+)
 ACCOUNT = st.sampled_from(["", "gone", *(f"a{n}" for n in range(4))])
 SALE = st.builds("s{},{},{},{}".format, st.integers(0, 7), ACCOUNT, st.integers(-1, 2), st.sampled_from(["", 1, 2, 3]))
 NOTE = st.sampled_from(["", "a", "b", "bad", "del", "too long"])
@@ -40,6 +45,7 @@ STEP = st.one_of(
     st.tuples(st.just("correct"), CORRECTION),
     st.tuples(st.just("erase"), st.sampled_from(["a0", "a1"])),
     st.tuples(st.just("widen"), st.sampled_from([2, 9])),
+    st.tuples(st.just("day"), st.sampled_from([1, 2])),
 )
 FIRST = {
     "links": ["a0,p0,1", "a1,p1,1"],
@@ -56,7 +62,7 @@ def deliver(shop: Any, batch: dict[str, list[str]]) -> None:
 
 
 def take(shop: Any, what: str, told: Any) -> None:
-    """A step of a history: a batch, corrections of two rows, an erasure, or another contract."""
+    """A step of a history: a batch, corrections of two rows, an erasure, another contract, or another day."""
     if what == "deliver":
         deliver(shop, told)
     elif what == "correct":
@@ -253,13 +259,66 @@ def test_who_reads_rows_that_changed_hands_is_told_whose_they_were_and_are(
     shop.run()
     read = list[int]()
     touched = units.BuildUnit._touched
-    monkeypatch.setattr(units.BuildUnit, "_touched", lambda unit: read.append(len(unit.told)) or touched(unit))
+
+    def noted(unit: units.BuildUnit) -> pl.Series:
+        if unit.node.name == "silver.t_spent":
+            read.append(len(unit.told))
+        return touched(unit)
+
+    monkeypatch.setattr(units.BuildUnit, "_touched", noted)
     for batch in ({"links": ["a1,p1,1"]}, {"links": ["a1,p2,2"], "sales": ["s300,a1,1,1"]}):
         deliver(shop, batch)
         nodes = shop.run()
         assert "whole" not in nodes["silver.t_spent"].facts
-    assert all(read)
+    assert read and all(read)
     assert_as_rebuilt(shop)
+
+
+def test_of_a_table_of_persons_the_rows_of_those_who_changed_concern_their_subjects_alone(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucketed, "MOSTLY", 9)  # most bytes of files so small say how they are written
+    people = [f"a{n},p{n},1" for n in range(40)]
+    deliver(shop, {"links": people, "sales": [f"s{n}-{m},a{n},{n},1" for n in range(50) for m in range(20)]})
+    shop.run()
+    before = {f.path for f in shop.lake.files("silver.t_greetings")}
+    shop.deliver("links", "b3,p3,1")  # a second account of a person who is known
+    nodes = shop.run()
+    assert "whole" in nodes["silver.t_people"].facts  # nobody tells which of its rows are others
+    assert "whole" not in nodes["silver.t_greetings"].facts
+    assert len(before - {f.path for f in shop.lake.files("silver.t_greetings")}) == 1
+    shop.deliver("links", "a3,p4,2", "a5,,2")
+    assert "whole" not in shop.run()["silver.t_greetings"].facts
+    assert_as_rebuilt(shop)
+
+
+def test_an_edition_of_a_date_is_renewed_by_who_changed_too(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucketed, "MOSTLY", 9)
+    deliver(shop, {"links": [f"a{n},p{n},1" for n in range(40)], "sales": [f"s{n},a{n},{n},1" for n in range(40)]})
+    shop.run()
+    before = {f.path for f in shop.lake.files("gold.t_cards")}
+    for batch in ({"sales": ["s50,a7,3,1"]}, {"links": ["b7,p7,1"]}):  # the links are not stored by person
+        deliver(shop, batch)
+        facts = shop.run()["gold.t_cards"].facts
+        assert "whole" not in facts and facts["buckets_rewritten"] == 1
+    assert len(before - {f.path for f in shop.lake.files("gold.t_cards")}) == 1
+    shop.day(2)
+    assert "whole" in shop.run()["gold.t_cards"].facts
+    deliver(shop, {"sales": ["s51,a8,3,1"]})
+    shop.day(1)
+    assert "whole" in shop.run()["gold.t_cards"].facts, "the edition of another day stood last"
+    assert_as_rebuilt(shop)
+
+
+def test_what_is_not_read_of_a_file_costs_nothing_to_compare(shop: Any) -> None:
+    sales = units.InputPart(table="silver.t_sales", files=(File("s", 1, 600, {}),))
+    now, before = (units.InputPart(table="silver.t_people", files=(File(p, 1, 600, {}),)) for p in "ab")
+    assert not bucketed._is_mostly_known([sales, now], [sales, before], {})
+    some = ("person_id",)  # of three columns
+    now, before = replace(now, columns=some), replace(before, columns=some)
+    assert not bucketed._is_mostly_known([sales, now], [sales, before], {})
+    more = replace(sales, files=(File("s", 1, 1200, {}),))
+    assert bucketed._is_mostly_known([more, now], [more, before], {})
 
 
 def test_buckets_that_share_a_unit_give_the_files_of_one_each(
