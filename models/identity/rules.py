@@ -96,7 +96,8 @@ class Decision(_Rules):
     """Never less than this, where `accept_weight` says nothing."""
     most_accept_weight: float = 2.0
     """Nor more, where that would give up half of the right pairs: what is false beyond says all that is true, such as a
-    child of one name at one address, so that a higher weight finds fewer pairs and hardly fewer false ones."""
+    child of one name at one address, so that a higher weight finds fewer pairs and hardly fewer false ones. Where four
+    times `false_pairs` and more of them are false they are held back all the same, for a steward."""
     false_pairs: Share = 0.03
     """The most of the accepted pairs that may be expected to be two people."""
     review_weight: float = -2.0

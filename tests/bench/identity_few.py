@@ -4,7 +4,8 @@ committed.
 `python tests/bench/identity_few.py [--records 5000] [--generator households] [--seed 41] [--only all] [--share 0.3]`
 
 The people are those of a generator of `people`, by default the second one's households: one record each, and further
-records of some.
+records of some. Beside what is found stands what the columns can tell at most: how many of the pairs that agree in all
+of them, none missing, are one person.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from people import households, retail
 from customer360.models.identity import IdentityRules, resolve
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.models.identity.evidence.standardize import standardize
+from customer360.models.identity.weighing.relatives import COMPARISON
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"first_name": "first_name", "last_name": "surname"}
@@ -31,6 +33,7 @@ COLUMNS = {
 }
 GENERATORS = {"households": households, "retail": retail}
 SHARES = (0.0, 0.001, 0.005, 0.01, 0.05, 0.3)
+EQUAL = ("exact", "same street and place")  # levels of values that are the same
 
 
 def population(records: int, share: float, generator: str = "households", seed: int = 41) -> pl.DataFrame:
@@ -47,15 +50,30 @@ def pairs(groups: pl.DataFrame, by: list[str]) -> int:
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def measure(rows: pl.DataFrame, columns: dict[str, str], rules: IdentityRules) -> tuple[int, int, int, float]:
-    """True pairs, pairs of one person by the resolution, how many of those are true, and the bits they took."""
+def agreeing(edges: pl.DataFrame, truth: pl.DataFrame) -> tuple[int, int]:
+    """Scored pairs that agree in everything, and how many of them are one person."""
+    levels = pl.col("evidence").list.eval(
+        pl.element().struct.field("level").is_in(EQUAL) | (pl.element().struct.field("comparison") == COMPARISON)
+    )
+    pairs = edges.filter(pl.col("evidence").is_not_null()).filter(levels.list.all())
+    for side in "lr":
+        ends = truth.rename({"record_id": f"record_id_{side}", "entity_id": f"entity_{side}"})
+        pairs = pairs.join(ends, on=f"record_id_{side}")
+    return pairs.height, int((pairs["entity_l"] == pairs["entity_r"]).sum())
+
+
+def measure(
+    rows: pl.DataFrame, columns: dict[str, str], rules: IdentityRules
+) -> tuple[int, int, int, float, tuple[int, int]]:
+    """True pairs, pairs of one person by the resolution, how many of those are true, the bits they took, and
+    `agreeing`."""
     mapping = PeopleMapping.model_validate({"unique_id": "unique_id", "columns": columns})
     own = mapping.applied_to(rules)
     made = resolve(standardize(people_records({"people": rows.drop("entity_id")}, mapping), own), own)
     truth = rows.select(record_id="unique_id", entity_id="entity_id")
     found = made.assignments.join(truth, on="record_id")
     counts = (pairs(found, by) for by in (["entity_id"], ["cluster_key"], ["cluster_key", "entity_id"]))
-    return *counts, made.model.deciding(own).decision.accepts_from
+    return *counts, made.model.deciding(own).decision.accepts_from, agreeing(made.edges, truth)
 
 
 def main() -> None:
@@ -69,15 +87,16 @@ def main() -> None:
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
     print(conditions("polars", "duckdb", "splink"))
-    print("| columns | duplicates | bits | true pairs | wrong | right | precision | recall |\n" + "|---" * 8 + "|")
+    print("| columns | duplicates | bits | true pairs | wrong | right | precision | recall | agree in all: right |")
+    print("|---" * 9 + "|")
     for name in options.only or COLUMNS:
         for share in options.share or SHARES:
             rows = population(options.records, share, options.generator, options.seed)
-            true, found, right, bits = measure(rows, COLUMNS[name], rules)
+            true, found, right, bits, (equal, one) = measure(rows, COLUMNS[name], rules)
             precision = f"{right / found:.3f}" if found else "-"
             recall = f"{right / true:.3f}" if true else "-"
             counted = f"{bits:.2f} | {true} | {found - right} | {right}"
-            print(f"| {name} | {share:.1%} | {counted} | {precision} | {recall} |", flush=True)
+            print(f"| {name} | {share:.1%} | {counted} | {precision} | {recall} | {one} of {equal} |", flush=True)
 
 
 if __name__ == "__main__":

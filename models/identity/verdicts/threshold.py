@@ -29,59 +29,82 @@ _PAIRS = 200_000
 _RECORDS = 40_000
 # The share of the right pairs that may be given up for a weight beyond `most_accept_weight`.
 _MOST_GIVEN_UP = 0.5
+# So many times the stated share may be false where more would be given up. Beyond it nothing is known well enough to be
+# accepted: a steward says of these pairs what the columns cannot.
+_MOST_TIMES = 4.0
 # Weights are told apart to so many parts of a bit: sums in another order change none of them.
 _PARTS = 100
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Pairs of at least `bits` are accepted: about `pairs` of them, of which about `false` are two people."""
+    """Pairs of at least `bits` are accepted: about `pairs` of them, of which about `false` are two people. `held`
+    (pairs, false ones): those from `most_accept_weight` on that are not, since too many of them are two people."""
 
     bits: float
     pairs: float
     false: float
+    held: tuple[float, float] = (0.0, 0.0)
 
 
 def chosen(weights: np.ndarray, times: np.ndarray, decision: Decision) -> Threshold:
     """The least weight from which the expected share of false pairs is at most `decision.false_pairs`, and no less than
-    `decision.least_accept_weight`. Where it can only be had beyond `most_accept_weight`, and there only for half of the
-    right pairs or fewer, that weight. A fixed `decision.accept_weight` stands as it is.
+    `decision.least_accept_weight`.
+
+    Where it can only be had beyond `most_accept_weight`, and there only for half of the right pairs or fewer, that
+    weight, unless so many of its pairs are false that they are better held back. A fixed `decision.accept_weight`
+    stands as it is.
 
     `weights`: float64 (pairs,), bits of pairs that no rule vetoes; `times`: how many pairs each stands for.
     """
-    steps = np.floor(weights * _PARTS + 1e-6)
-    order = np.argsort(-steps, kind="stable")
-    steps, times = steps[order], times[order]
-    found = np.cumsum(times)
-    false = np.cumsum(times / (1.0 + np.exp2(np.clip(weights[order], -500, 500))))
-    least = decision.accepts_from
-    if decision.accept_weight is None:
-        most, enough = decision.most_accept_weight, _sufficient(steps, found, false, decision)
-        if enough > most:
-            kept, wanted = (_right(steps, found, false, bits) for bits in (enough, most))
-            enough = enough if kept > _MOST_GIVEN_UP * wanted else most
-        least = max(least, enough)
-    reached = np.flatnonzero(steps >= math.floor(least * _PARTS + 1e-6))
-    if not len(reached):
-        return Threshold(least, 0.0, 0.0)
-    return Threshold(least, float(found[reached[-1]]), float(false[reached[-1]]))
+    sums = _Sums.of(weights, times)
+    if decision.accept_weight is not None:
+        return Threshold(decision.accept_weight, *sums.reached(decision.accept_weight))
+    most, enough = max(decision.most_accept_weight, decision.least_accept_weight), _sufficient(sums, decision)
+    at_most, at_enough = sums.reached(most), sums.reached(enough)
+    is_dear = enough > most and _right(at_enough) <= _MOST_GIVEN_UP * _right(at_most)
+    is_held = is_dear and at_most[1] > _MOST_TIMES * decision.false_pairs * at_most[0]
+    if is_dear and not is_held:
+        enough, at_enough = most, at_most
+    held = (at_most[0] - at_enough[0], at_most[1] - at_enough[1]) if is_held else (0.0, 0.0)
+    return Threshold(enough, *at_enough, held)
 
 
-def _right(steps: np.ndarray, found: np.ndarray, false: np.ndarray, bits: float) -> float:
-    """Pairs of at least so many bits that are expected to be one person."""
-    reached = int((steps >= math.floor(bits * _PARTS + 1e-6)).sum())
-    return float(found[reached - 1] - false[reached - 1]) if reached else 0.0
+@dataclass(frozen=True)
+class _Sums:
+    """Pairs in falling order of their weights: `steps`, in parts of a bit, and up to each how many are `found`, and how
+    many of them are expected to be `false`."""
+
+    steps: np.ndarray
+    found: np.ndarray
+    false: np.ndarray
+
+    @classmethod
+    def of(cls, weights: np.ndarray, times: np.ndarray) -> _Sums:
+        steps = np.floor(weights * _PARTS + 1e-6)
+        order = np.argsort(-steps, kind="stable")
+        false = times[order] / (1.0 + np.exp2(np.clip(weights[order], -500, 500)))
+        return cls(steps[order], np.cumsum(times[order]), np.cumsum(false))
+
+    def reached(self, bits: float) -> tuple[float, float]:
+        """Pairs of at least so many bits, and false ones among them."""
+        many = int((self.steps >= math.floor(bits * _PARTS + 1e-6)).sum())
+        return (float(self.found[many - 1]), float(self.false[many - 1])) if many else (0.0, 0.0)
 
 
-def _sufficient(steps: np.ndarray, found: np.ndarray, false: np.ndarray, decision: Decision) -> float:
-    """The least weight from which few enough of the pairs are false. `steps` falls; `found` and `false` are sums."""
-    reached = steps >= math.floor(decision.least_accept_weight * _PARTS + 1e-6)
-    ends = np.append(steps[1:] != steps[:-1], True)  # all pairs of one weight, or none
-    kept = np.flatnonzero(reached & ends & (false <= decision.false_pairs * found))
+def _right(reached: tuple[float, float]) -> float:
+    return reached[0] - reached[1]
+
+
+def _sufficient(sums: _Sums, decision: Decision) -> float:
+    """The least weight from which few enough of the pairs are false."""
+    share, lowest = decision.false_pairs, decision.least_accept_weight
+    inside = sums.steps >= math.floor(lowest * _PARTS + 1e-6)
+    ends = np.append(sums.steps[1:] != sums.steps[:-1], True)  # all pairs of one weight, or none
+    kept = np.flatnonzero(inside & ends & (sums.false <= share * sums.found))
     if not len(kept):
-        return math.ceil(math.log2((1.0 - decision.false_pairs) / decision.false_pairs) * _PARTS) / _PARTS
-    is_last = not reached[kept[-1] + 1 :].any()
-    return decision.least_accept_weight if is_last else float(steps[kept[-1]] / _PARTS)
+        return max(lowest, math.ceil(math.log2((1.0 - share) / share) * _PARTS) / _PARTS)
+    return lowest if not inside[kept[-1] + 1 :].any() else float(sums.steps[kept[-1]] / _PARTS)
 
 
 def of_records(
@@ -142,4 +165,7 @@ def with_threshold(
     made = of_records(frame, keys, caps, model, rules)
     expected = {"pairs": round(made.pairs, 1), "false pairs": round(made.false, 2)}
     diagnostics = model.diagnostics | {"accepts from": made.bits, "expected": expected}
+    if made.held[0]:
+        least = rules.decision.most_accept_weight
+        diagnostics["held back"] = {"pairs": round(made.held[0]), "false pairs": round(made.held[1]), "from": least}
     return model.model_copy(update={"accept_weight": made.bits, "diagnostics": diagnostics})

@@ -20,7 +20,8 @@ _MEASURED = {
 
 
 def doubts(diagnostics: dict[str, Any], idle_vetoes: Sequence[str]) -> list[str]:
-    """A line for each kind of pairs that nothing was learnt from, and for each rule that does not fit the records; of
+    """A line for each kind of pairs that nothing was learnt from or that is left to a steward, and for each rule that
+    does not fit the records; of
     `IdentityModel` its diagnostics and its idle vetoes. None where all was believed."""
     claimed = diagnostics.get("sessions", {})
     lines = [
@@ -28,6 +29,12 @@ def doubts(diagnostics: dict[str, Any], idle_vetoes: Sequence[str]) -> list[str]
         "differ in most else, or the other pairs leave no room for so many)"
         for name in diagnostics.get("not believed", ())
     ]
+    if held := diagnostics.get("held back"):
+        lines.append(
+            f"held back for review: {held['pairs']:,} pairs of {held['from']:g} bits and more, of which about "
+            f"{held['false pairs']:,} are expected to be two people, such as a child of one name at one address; "
+            f"decision.accept_weight: {held['from']:g} accepts them"
+        )
     lines += [f"rule left out, as it does not fit these records: {reason}" for reason in idle_vetoes]
     if idle_vetoes:
         shares = diagnostics.get("vetoes", {})

@@ -31,8 +31,10 @@ _READ = ("given", "given_signs", borne("given"), "dob")
 def sign_mistyped(features: Features, rules: IdentityRules) -> tuple[bool, dict[str, float]]:
     """Whether names of two signs that differ in one are rather one person's, and what was measured: the share of one
     person among pairs of one home of which one name is hardly borne. False, and nothing, where hardly any are known."""
-    one, two = next((pairs for pairs in _pairs(features, rules) if sum(pairs) >= _TELLING), (0, 0))
-    if not one + two:
+    # Of the kind of place that shows more of them: where streets are missing, postal codes do, and strangers of one
+    # surname there have two birth dates, so that they speak for two people.
+    one, two = max(_pairs(features, rules), key=sum, default=(0, 0))
+    if one + two < _TELLING:
         return False, {}
     least = float(betaincinv(one + _HALF, two + _HALF, _SURE))
     return least >= _ONE_PERSON, {MEASURED: round(one / (one + two), 4)}

@@ -94,3 +94,22 @@ def test_the_weight_stops_where_a_higher_one_finds_fewer_and_hardly_fewer_false(
 def test_what_costs_less_than_half_of_the_right_pairs_is_given_up():
     weights = np.concatenate([np.full(1500, 9.0), np.full(1000, 2.5)])
     assert chosen(weights, once(weights), Decision()).bits == 9.0
+
+
+def test_pairs_of_which_too_many_are_false_are_held_back():
+    """A name at one address: nothing in such columns tells a child from its parent."""
+    weights = np.concatenate([np.full(3, 12.0), np.full(100, 2.3)])
+    assert expected_share(weights, 2.0) > 4 * 0.03
+    held = chosen(weights, once(weights), Decision())
+    assert (held.bits, held.pairs) == (12.0, 3.0)
+    assert held.held == (100.0, pytest.approx(100 / (1 + 2**2.3)))
+    fewer = np.concatenate([np.full(30, 12.0), np.full(100, 2.9)])
+    found = chosen(fewer, once(fewer), Decision())
+    assert (found.bits, found.pairs, found.held) == (2.0, 130.0, (0.0, 0.0))
+    assert chosen(weights, once(weights), Decision(accept_weight=2.0)).pairs == 103, "the user's word"
+
+
+def test_the_least_weight_stands_whatever_the_other_bounds_say():
+    weights = np.concatenate([np.full(3, 12.0), np.full(100, 2.3)])
+    assert chosen(weights, once(weights), Decision(least_accept_weight=7.0)).bits == 7.0
+    assert chosen(weights[3:], once(weights[3:]), Decision(least_accept_weight=7.0)).bits == 7.0

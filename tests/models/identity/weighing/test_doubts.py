@@ -25,6 +25,12 @@ def test_pairs_that_are_not_believed_and_rules_left_out_are_named_with_their_fig
     assert len(lines) == 3 and not any("email" in line for line in lines)
 
 
+def test_pairs_that_are_left_to_a_steward_are_counted() -> None:
+    held = {"pairs": 1250, "false pairs": 194, "from": 2.0}
+    (line,) = doubts(MADE | {"not believed": [], "held back": held}, ())
+    assert "1,250 pairs of 2 bits" in line and "about 194" in line and "decision.accept_weight: 2 accepts" in line
+
+
 def test_without_doubts_nothing_is_said() -> None:
     assert doubts(MADE | {"not believed": []}, ()) == []
     assert doubts({"mode": "default", "replaced": {}}, ()) == [], "of a model of organisations, or an older one"
