@@ -21,7 +21,7 @@ from customer360.platform.issuers import Issuer
 from customer360.platform.telemetry import Repeats
 
 if TYPE_CHECKING:  # loaded with the first token
-    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from jwt.algorithms import AllowedPublicKeys
 
 LARGEST = 256 << 10  # bytes of a set of keys
 MOST_KEYS = 100
@@ -42,7 +42,7 @@ class PublicKey:
 
     number: str | None  # `kid`
     algorithms: frozenset[str]
-    key: PublicKeyTypes
+    key: AllowedPublicKeys
 
 
 class Signers:
@@ -85,7 +85,7 @@ class Signers:
             raise NoSigningKeys(f"serve.issuers.{self._name}: its public keys cannot be read; the log says why")
         return self._keys
 
-    def keys(self, algorithm: str, number: str | None) -> list[PublicKeyTypes]:
+    def keys(self, algorithm: str, number: str | None) -> list[AllowedPublicKeys]:
         """Those that a token may be signed by which names an algorithm and, it may be, a key. Raises NoSigningKeys."""
         fitting = [key for key in self.current() if algorithm in key.algorithms]
         named = [key.key for key in fitting if number is None or key.number in (None, number)]
@@ -174,6 +174,7 @@ def _of_pem(text: str, place: str) -> list[PublicKey]:
 
     if "PRIVATE KEY-----" in text:
         raise ConfigError(f"{place} holds a private key: whoever reads it makes tokens; name a file of the public one")
+    found: list[Any]
     try:
         if "-----BEGIN CERTIFICATE" in text:
             found = [each.public_key() for each in load_pem_x509_certificates(text.encode())]
