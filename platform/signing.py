@@ -174,6 +174,7 @@ def _of_pem(text: str, place: str) -> list[PublicKey]:
 
     if "PRIVATE KEY-----" in text:
         raise ConfigError(f"{place} holds a private key: whoever reads it makes tokens; name a file of the public one")
+    found: list[Any]
     try:
         if "-----BEGIN CERTIFICATE" in text:
             found: list[Any] = [each.public_key() for each in load_pem_x509_certificates(text.encode())]
