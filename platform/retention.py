@@ -178,7 +178,7 @@ def _is_over(lake: Lake, table: type[Table], before: date) -> pl.Expr:
     own, begin = ["_source_system", *declared.holds.of], pl.col(age_columns(table)[0]).cast(pl.Datetime("us"))
     said = pl.col(declared.holds.ends).cast(pl.Date) if declared.holds.ends else pl.lit(None, pl.Date)
     gone = pl.when(pl.col("_deleted").fill_null(False)).then(pl.col(LANDED).cast(pl.Date))
-    row, came = _text(*map(pl.col, own), begin), pl.struct(LANDED, "_seq", "_file", "_position")
+    row, came = _text(*map(pl.col, own), begin), pl.struct("_seq", "_file", "_position")
     rows = lake.scan(declared.name).select(*own, row=row, begin=begin, ends=pl.coalesce(gone, said), came=came)
     newest = rows.drop_nulls("begin").sort("came").unique("row", keep="last")
     # After a row that ends by itself, what was before it may hold again.

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from customer360.models.identity.erasure import (
+    UnknownPerson,
     forget,
     identifiers_of,
     is_followed,
@@ -329,7 +330,10 @@ def _held_for_erasure(settings: Settings, person: str) -> Iterator[tuple[str, di
                 person = current_person(settings, person)
             held.enter_context(lake.run_lock("erase"))
         except LakeLocked as fault:
-            _hide(settings, _begun(settings, person))
+            try:
+                _hide(settings, _begun(settings, person))
+            except UnknownPerson:  # the id is of a decision that no run has followed
+                raise fault from None
             _share_now(settings)
             raise LakeLocked(f"{fault}; no answer names {person} any more: erase again when that has ended") from fault
         held.enter_context(requests.held(settings, patience=math.inf))

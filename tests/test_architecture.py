@@ -307,13 +307,13 @@ def test_composing_the_platform_imports_no_heavy_library() -> None:
 
 
 LANDING_READERS = {"platform.quality.ahead", "platform.run.redating", "pipelines.complete_days",
-                   "pipelines.silver.behavior", "platform.lineage.history"}  # fmt: skip
+                   "pipelines.silver.behavior", "platform.lineage.history", "platform.retention"}  # fmt: skip
 HELD_BY = {"platform.tables", "platform.sources.bronze", "platform.sources.grouping"}  # who write it beside a row
 
 
 def test_only_what_judges_times_knows_when_a_row_landed() -> None:
     """Nothing is ordered by a clock: the moment of landing is read by what refuses times that had not come, by what
-    says until when the data are complete, and by what shows it."""
+    says until when the data are complete or how old a row is at least, and by what shows it."""
     for module, file in MODULES.items():
         tree, names = ast.walk(ast.parse(file.read_text())), HELD_BY
         imported = {

@@ -154,10 +154,11 @@ def test_what_holds_is_as_old_as_its_end(tmp_path: Path, registries: None) -> No
     names = ("ID", "WHAT", "KIND", "SINCE", "ENDS")
     visits(lake, name, Prices, **{c: [row[at] for row in rows] for at, c in enumerate(names)})
     # Came once without an end, then with one, in another file; and one that its source took back.
-    for ends, landed in ((None, y[20]), (y[21], y[22])):
-        visits(lake, name, Prices, ID=["twice"], WHAT=["hat"], SINCE=[y[20]], ENDS=[ends], _ingested_at=[landed])
-    for gone, landed in ((None, y[20]), (True, y[22])):
-        visits(lake, name, Prices, ID=["gone"], WHAT=["bag"], SINCE=[y[20]], _ingested_at=[landed], _deleted=[gone])
+    for seq, ends in ((1, None), (2, y[21])):
+        visits(lake, name, Prices, ID=["twice"], WHAT=["hat"], SINCE=[y[20]], ENDS=[ends], _seq=[seq])
+    for seq, gone in ((1, None), (2, True)):
+        visits(lake, name, Prices, ID=["gone"], WHAT=["bag"], SINCE=[y[20]], _seq=[seq], _ingested_at=[y[22]],
+               _deleted=[gone])  # fmt: skip
     before = {"holds", "after", "just over", "now", "resumed", "undated"}
     assert retention.retire(lake, {name: 365}, date(2025, 6, 1), dry_run=True) == {name: 7}
     assert retention.retire(lake, {name: 365}, date(2025, 6, 1)) == {name: 7}
