@@ -177,7 +177,7 @@ def _of_pem(text: str, place: str) -> list[PublicKey]:
     found: list[Any]
     try:
         if "-----BEGIN CERTIFICATE" in text:
-            found: list[Any] = [each.public_key() for each in load_pem_x509_certificates(text.encode())]
+            found = [each.public_key() for each in load_pem_x509_certificates(text.encode())]
         else:
             found = [load_pem_public_key(f"-----BEGIN{each}".encode()) for each in text.split("-----BEGIN")[1:]]
     except Exception as fault:  # noqa: BLE001 - the library raises its own and others'
