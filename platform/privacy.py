@@ -171,6 +171,15 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
     return found
 
 
+def leaving(lake: Lake, owners: pl.DataFrame) -> list[str]:
+    """Ids of who is being erased, also of whom a run has made one with them since it began: who has their accounts by
+    ``owners`` (record_id, person_id)."""
+    begun = unfinished_erasures(lake).values()
+    accounts = {account for who in begun for account in who.accounts}
+    now = owners.filter(pl.col("record_id").is_in(accounts))["person_id"].to_list() if accounts else []
+    return sorted({*now, *(person for who in begun for person in who.persons)})
+
+
 def end_erasure(lake: Lake, person_id: str) -> None:
     """Nothing of the person is left: its note goes too. That somebody was erased stays, under a digest."""
     ended = {"ended_at": datetime.now(UTC).isoformat(timespec="seconds")}

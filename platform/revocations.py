@@ -11,17 +11,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from customer360.platform.access import KeysUnreadable
 from customer360.platform.errors import ConfigError
-from customer360.platform.issuers import LONGEST_LIFE_MINUTES
 
 REVOKED = "tokens_revoked.json"  # of the state folder
 LONGEST = 1000  # characters of what is revoked
-KEEP = timedelta(minutes=LONGEST_LIFE_MINUTES + 60)  # no single token is good for longer
 _Signature = tuple[int, int, int]
 _CACHE: dict[Path, tuple[_Signature, frozenset[tuple[str, str, str]]]] = {}
 
@@ -128,14 +126,13 @@ def _parsed(text: str) -> list[Revocation]:
 
 @contextmanager
 def _changing(state: Path) -> Iterator[list[Revocation]]:
-    """What is revoked, to be changed in place; written as a whole, one process at a time. Single tokens that have ended
-    by themselves are forgotten."""
+    """What is revoked, to be changed in place; written as a whole, one process at a time. None is ever forgotten: a
+    token may have been made long before it is good for no longer than one may be."""
     file = Path(state).absolute() / REVOKED
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(file.with_suffix(".lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        since = (datetime.now(UTC) - KEEP).isoformat()
-        kept = [r for r in revoked(state) if r.kind == "sub" or r.at > since]
+        kept = revoked(state)
         yield kept
         fresh = file.with_suffix(".new")
         fresh.unlink(missing_ok=True)

@@ -95,14 +95,15 @@ class Callers:
         good, now = self._good.get(token), time.time()
         if good is not None and now < good.until and self._signers[good.issuer].current() is good.keys:
             return good.claims, good.issuer
-        claims, name = self._claims(token)
+        claims, name, keys = self._claims(token)
         if len(self._good) >= MOST_GOOD:
             self._good.clear()
         until = min(float(claims["exp"]) + self._issuers[name].leeway_seconds, now + GOOD_SECONDS)
-        self._good[token] = _Good(claims, name, self._signers[name].current(), until)
+        self._good[token] = _Good(claims, name, keys, until)
         return claims, name
 
-    def _claims(self, token: str) -> tuple[dict[str, Any], str]:
+    def _claims(self, token: str) -> tuple[dict[str, Any], str, object]:
+        """What a good token says, the name of who issued it, and the keys that there were before it was checked."""
         import jwt  # with the first token: most servers see none
 
         if len(token) > LONGEST or not token.isascii():
@@ -116,7 +117,8 @@ class Callers:
         name = self._named.get(by) if isinstance(by, str) else None
         if name is None or "crit" in header:
             raise AccessDenied("the token is of no issuer that is known here")
-        return self._checked(token, header, name), name
+        keys = self._signers[name].current()
+        return self._checked(token, header, name), name, keys
 
     def _checked(self, token: str, header: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Raises AccessDenied, in words that tell nothing of the token."""
@@ -155,7 +157,7 @@ def _words(fault: Exception, jwt_: Any) -> str:
 
 def _is_short(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """Raises AccessDenied for a token that is good for longer than the settings let one be."""
-    if float(claims["exp"]) > time.time() + issuer.longest_minutes * 60 + issuer.leeway_seconds:
+    if int(claims["exp"]) > time.time() + issuer.longest_minutes * 60 + issuer.leeway_seconds:
         raise AccessDenied(f"a token may last {issuer.longest_minutes:,.0f} minutes; this one lasts longer")
 
 

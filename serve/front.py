@@ -108,7 +108,7 @@ class Front:
     def _is_read(self, scope: Scope) -> bool:
         """Whether there is a body that somebody will read: of a good key, or to where a key or signature is within."""
         headers, path = dict(scope["headers"]), scope["path"]
-        length = headers.get(b"content-length", b"0")
+        length = headers.get(b"content-length", b"0").lstrip(b"0") or b"0"
         if length == b"0" and b"transfer-encoding" not in headers:
             return False
         if len(length) > len(str(BODY_BYTES)) or (length.isdigit() and int(length) > BODY_BYTES):

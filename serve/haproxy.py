@@ -43,12 +43,13 @@ def _wanted(limits: ServeSettings) -> dict[str, str]:
 
 
 def _retried_on(limits: ServeSettings) -> str:
-    """Ray has no variable for these time-outs, and lays this one as it is into the section `defaults`: the lines after
+    """Ray has no variable for these, and lays this one as it is into the section `defaults`: the lines after
     the first are settings of their own. A request is sent to another replica only where nothing of it was sent yet.
     """
     return (
         f"conn-failure\n    timeout http-request {round(limits.header_timeout_seconds * 1000)}ms"
         f"\n    timeout http-keep-alive {KEEP_ALIVE_SECONDS}s"
+        "\n    option forwardfor"  # else all callers have HAProxy's address, but for who says that it has another
     )
 
 

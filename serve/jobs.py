@@ -331,7 +331,7 @@ def _held_for_erasure(settings: Settings, person: str) -> Iterator[tuple[str, di
             held.enter_context(lake.run_lock("erase"))
         except LakeLocked as fault:
             try:
-                _hide(settings, _begun(settings, person))
+                _hide(settings, _begun(settings, person, alone=True))
             except UnknownPerson:  # the id is of a decision that no run has followed
                 raise fault from None
             _share_now(settings)
@@ -340,10 +340,13 @@ def _held_for_erasure(settings: Settings, person: str) -> Iterator[tuple[str, di
         yield person, _begun(settings, person)
 
 
-def _begun(settings: Settings, person: str) -> dict[str, Identifiers]:
-    """What names everybody whose erasure began, by their ids, as it is now; that of a person begins."""
+def _begun(settings: Settings, person: str, *, alone: bool = False) -> dict[str, Identifiers]:
+    """What names everybody whose erasure began, by their ids, as it is now; that of a person begins. ``alone``: of
+    this person alone, as others' may be under way, half erased, under the lock of who erases them."""
     lake = lake_of(settings)
     todo = privacy.unfinished_erasures(lake)
+    if alone:
+        todo = {each: noted for each, noted in todo.items() if each == person}
     for each, noted in {person: None, **todo}.items():
         if noted is None:
             found = identifiers_of(lake, each)

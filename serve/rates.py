@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import secrets
+import threading
 import time
 from array import array
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Rates:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[float, float]] = {}  # requests that are left, and when that was
+        self._lock = threading.Lock()  # pages of the console count on threads
 
     def wait(self, key_id: str, per_minute: int, count: int = 1) -> float:
         """Seconds until the next request may come; 0: this one may, and is counted, as ``count`` where it stands for
@@ -30,17 +32,19 @@ class Rates:
         """
         now, rate = time.monotonic(), per_minute / 60
         most = max(rate * BURST_SECONDS, 1.0)
-        left, since = self._held.get(key_id, (most, now))
-        left = min(most, left + (now - since) * rate)
-        if len(self._held) >= MOST_KEYS and key_id not in self._held:
-            self._forget(now)
-        self._held[key_id] = (left - count if left >= 1 else left), now
+        with self._lock:
+            left, since = self._held.get(key_id, (most, now))
+            left = min(most, left + (now - since) * rate)
+            if len(self._held) >= MOST_KEYS and key_id not in self._held:
+                self._forget(now)
+            self._held[key_id] = (left - count if left >= 1 else left), now
         return 0.0 if left >= 1 else (1 - left) / rate
 
     def owe(self, key_id: str, count: int) -> None:
         """One that was let in turned out to stand for so many more: those after it wait for them."""
-        left, since = self._held[key_id]
-        self._held[key_id] = left - count, since
+        with self._lock:
+            left, since = self._held[key_id]
+            self._held[key_id] = left - count, since
 
     def _forget(self, now: float) -> None:
         """Those whose bucket has filled since; else the half that was not heard of for longest, rather of those who

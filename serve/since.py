@@ -125,13 +125,17 @@ def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: l
             files, own = stored.get(LAKE, {}), stored.get(STATE, {})
             paths = [path for path in files if path.startswith((f"{RIGHTS}/", "_erasures/"))]
             held = {path: b"".join(repository.read(files[path])) for path in paths}
-            callers = {name: b"".join(repository.read(own[name])) for name in CALLERS if name in own}
         except BackupError as fault:
             notices.append(
                 f"{fault}: whoever was erased, or asked for something, shortly before that backup may not be known; "
                 f"if a later lake is left, restore with --erasures LAKE"
             )
             continue
+        try:
+            callers = {name: b"".join(repository.read(own[name])) for name in CALLERS if name in own}
+        except BackupError as fault:
+            callers = {}
+            notices.append(f"{fault}: keys and tokens that were revoked since may be good again; look at them")
         later = _Later(f"backup {identifier}", held.get, _carried(paths), callers=callers)
         if _is_another(then, later.read, later.said([])):
             notices.append(f"backup {identifier} is of another lake; nothing was carried from it")
@@ -146,6 +150,7 @@ def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: l
 
 
 def _lakes(settings: Settings, places: Settings, erasures: str | None) -> Iterator[_Later]:
+    own = lake_of(settings).root  # also where --erasures names it
     roots = [settings.lake.root] if settings.lake.root not in (erasures, places.lake.root) else []
     for lake, is_named in [
         *((lake_of(settings), False) for _ in roots),
@@ -153,7 +158,8 @@ def _lakes(settings: Settings, places: Settings, erasures: str | None) -> Iterat
     ]:
         if lake.is_remote or Path(lake.root).is_dir():
             paths = (*lake.objects(f"{RIGHTS}/"), *lake.objects("_erasures/"))
-            folder = Path(settings.state) if not is_named and settings.state != places.state else None
+            is_ours = lake.root == own and settings.state != places.state
+            folder = Path(settings.state) if is_ours else None
             yield _Later(lake.root, lake.get, _carried(paths), is_named, _callers_in(folder))
         elif is_named:
             raise ConfigError(f"--erasures {erasures}: there is no lake")
@@ -234,10 +240,13 @@ def carry_callers(state: Path, states: Iterable[tuple[str, Mapping[str, bytes]]]
             if (keys := files.get(access.KEYS)) is not None:
                 gone = access.keep_standing(state, keys.decode())
                 notices += [f"the API key {key.id} ({key.name}) was revoked since, and stays so" for key in gone]
+        except (ConfigError, UnicodeDecodeError) as fault:
+            notices.append(f"{where}: {fault}; keys that were revoked since may be good again: look at them")
+        try:
             if (tokens := files.get(revocations.REVOKED)) is not None:
                 revocations.add(state, tokens.decode())
         except (ConfigError, UnicodeDecodeError) as fault:
-            notices.append(f"{where}: {fault}; keys and tokens that were revoked since may be good again: look at them")
+            notices.append(f"{where}: {fault}; tokens that were revoked since may be good again: look at them")
     return tuple(notices)
 
 

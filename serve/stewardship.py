@@ -132,7 +132,7 @@ class Desk:
 
     def _leaving(self) -> frozenset[str]:
         """Ids of who is being erased."""
-        return frozenset(p for who in privacy.unfinished_erasures(self.lake).values() for p in who.persons)
+        return frozenset(privacy.leaving(self.lake, self.stored().assignments))
 
     def _refuse_leaving(self, asked: str, persons: Iterable[str]) -> None:
         """Raises UnknownId: what is asked for leads to somebody who is being erased."""

@@ -29,7 +29,7 @@ from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.formulas import defused
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
-from customer360.platform.privacy import unfinished_erasures
+from customer360.platform.privacy import leaving
 
 VIEW, ACCOUNTS, PERMISSIONS = "gold.customer_360", "silver.identities", "gold.contact_permissions"
 
@@ -77,9 +77,10 @@ def people(lake: Lake) -> People:
     current = current_edition(lake, VIEW, lake.files(VIEW))
     if current is None:
         raise TableMissing(f"{VIEW} has no rows in {lake.root} yet; `customer360 run` builds it")
-    leaving = sorted(p for who in unfinished_erasures(lake).values() for p in who.persons)
     known = _column(lake, ACCOUNTS, "person_id")
-    known = known.filter(~known.is_in(pl.Series(leaving, dtype=pl.String).implode()))
+    if lake.exists(ACCOUNTS):
+        gone = leaving(lake, lake.scan(ACCOUNTS).select("record_id", "person_id").collect())
+        known = known.filter(~known.is_in(pl.Series(gone, dtype=pl.String).implode()))
     return People(lake.scan(VIEW, current.files), current.as_of, _refusals(lake), known, lake)
 
 

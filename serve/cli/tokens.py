@@ -63,7 +63,7 @@ def allow_token(
 
 @group.command("list")
 def list_revoked(config: ConfigOption = None) -> None:
-    """Show what was revoked, oldest first. A single token is forgotten when none can be good that long."""
+    """Show what was revoked, oldest first."""
     from customer360.platform import revocations
     from customer360.serve.cli import report
     from customer360.serve.compose import state_folder

@@ -35,7 +35,7 @@ from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation
-from customer360.platform.privacy import unfinished_erasures
+from customer360.platform.privacy import leaving
 from customer360.serve.publication import demand, rankers, vectors
 from customer360.serve.publication.refusals import forget_refusals
 
@@ -167,8 +167,8 @@ def hide_person(state: Path, persons: Iterable[str], accounts: Sequence[str]) ->
 def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     """Frames of (kind, key, document), one or two a bucket."""
     accounts = inputs.scan(IDENTITIES).select("record_id", "person_id").collect() if inputs.has(IDENTITIES) else None
-    if accounts is not None and (leaving := unfinished_erasures(inputs.lake)):
-        accounts = accounts.filter(~pl.col("person_id").is_in([p for w in leaving.values() for p in w.persons]))
+    if accounts is not None and (gone := leaving(inputs.lake, accounts)):
+        accounts = accounts.filter(~pl.col("person_id").is_in(gone))
     published: list[pl.DataFrame] = []
     segments: list[pl.DataFrame] = []
     for profiles in inputs.buckets(PROFILES):

@@ -18,7 +18,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.online import Generation
 from customer360.platform.online.files import fingerprint, write_durably
-from customer360.platform.privacy import unfinished_erasures
+from customer360.platform.privacy import leaving
 
 IDENTITIES, RECORDS = "silver.identities", "silver.customer_records"
 HOME, CHECKS = "identity", "checks.json"
@@ -37,8 +37,7 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
         shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
         known = lake.scan(IDENTITIES, version=version).filter(pl.col("entity_type").ne_missing(ORGANISATION))
         persons = known.select("record_id", "person_id").collect()
-        leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
-        persons = persons.filter(~pl.col("person_id").is_in(leaving))
+        persons = persons.filter(~pl.col("person_id").is_in(leaving(lake, persons)))
         records = lake.scan(RECORDS).collect().join(persons, on="record_id", how="semi")
         write_index(folder, records, persons, held, rules)
         sizes = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}

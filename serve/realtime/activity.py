@@ -268,8 +268,9 @@ class Activities:
         self.ready()
         self._hear()
         self._forget_erased()
-        if not any(s in self._windows or s in self._silent for s in subjects):
-            return NOTHING
+        with self._lock:  # a subject is in neither while it goes from one to the other
+            if not any(s in self._windows or s in self._silent for s in subjects):
+                return NOTHING
         now, landed = self._now(), self._landed()
         with self._lock:
             found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}

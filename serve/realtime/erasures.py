@@ -6,6 +6,7 @@ and when; servers look whether it changed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +28,12 @@ def tell(state: Path, subjects: Iterable[str]) -> None:
     """Let the servers over a state folder forget subjects, as `activity.visitor` and `activity.account` name them."""
     folder = state / source.FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a collector whose log is a topic made none
+    with open(folder / f".{FILE}.lock", "a") as lock:  # two erasures may begin at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _tell(folder, subjects)
+
+
+def _tell(folder: Path, subjects: Iterable[str]) -> None:
     now = time.time()
     try:
         salt, told = _read(folder / FILE)

@@ -131,7 +131,10 @@ def test_a_begun_erasure_keeps_what_names_its_person_until_it_ends(lake: Lake) -
     assert privacy.unfinished_erasures(lake) == {}
     privacy.begin_erasure(lake, "p1", who)
     assert privacy.unfinished_erasures(lake) == {"p1": who}
+    owners = pl.DataFrame({"record_id": ["POS/1", "POS/2"], "person_id": ["p2", "p3"]})  # a run made p1 and p2 one
+    assert privacy.leaving(lake, owners) == ["p0", "p2"]
     privacy.end_erasure(lake, "p1")
+    assert privacy.leaving(lake, owners) == []
     assert privacy.unfinished_erasures(lake) == {} and lake.objects("_erasures/unfinished") == []
 
 

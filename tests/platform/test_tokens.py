@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ FORGED = {
     "with an end in ten years": token(exp=int(time.time()) + 315_360_000),
     "with an end that is no number": token(exp="tomorrow"),
     "with an endless end": token(exp=float("inf")),
+    "with an end of too many digits": token(exp=10**400),
     "of nobody": token(sub=None),
     "of an empty subject": token(sub=""),
     "of a subject with a line break": token(sub="x4711\nsub: admin"),
@@ -257,6 +259,16 @@ def test_what_is_revoked_is_refused_from_the_next_request_on(known: Making, tmp_
     assert (tmp_path / revocations.REVOKED).stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigError, match="token list"):
         revocations.allow(tmp_path, "staff", "jti", "n-9")
+
+
+def test_no_revocation_is_forgotten(known: Making, tmp_path: Path) -> None:
+    """A token of a long life may be within what one may still last only after a month."""
+    revocations.revoke(tmp_path, "staff", "jti", "n-1")
+    file = tmp_path / revocations.REVOKED
+    file.write_text(file.read_text().replace(f'"at": "{datetime.now(UTC).year}', '"at": "2020'))
+    revocations.revoke(tmp_path, "staff", "jti", "n-2")
+    with pytest.raises(AccessDenied, match="revoked"):
+        known().verify(token(jti="n-1"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}x", '[{"issuer": 1}]', '["x4711"]', "[[]]"])

@@ -92,7 +92,7 @@ def test_bodies_that_do_not_come_take_nobodys_place(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(front, "BODY_SECONDS", 1.0)
     monkeypatch.setattr(front, "PROMPT_SECONDS", 0.05)
     application = front.Front(replica(0))
-    post = {**GET, "method": "POST", "path": "/console/sign-in", "headers": [(b"content-length", b"9")]}
+    post = {**GET, "method": "POST", "path": "/console/sign-in", "headers": [(b"content-length", b"0000000009")]}
 
     async def exchanged(*pieces: bytes) -> int:
         come, sent = iter(pieces), list[dict[str, Any]]()

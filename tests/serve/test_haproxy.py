@@ -38,6 +38,11 @@ def test_what_somebody_has_chosen_stays() -> None:
     assert "RAY_SERVE_HAPROXY_NBTHREAD" not in told and told["RAY_SERVE_HAPROXY_METRICS_ENABLED"] == "0"
 
 
+def test_the_address_of_a_caller_is_not_what_the_caller_says() -> None:
+    """uvicorn believes the last address that somebody on this machine adds, and HAProxy is on it."""
+    assert "\n    option forwardfor" in haproxy.variables(ServeSettings(), USED)["RAY_SERVE_HAPROXY_RETRY_ON"]
+
+
 @pytest.mark.parametrize(("most", "sockets"), [
     (1024, 204), (4096, 1433), (20_000, 7795), (1 << 20, 32_768), (resource.RLIM_INFINITY, 32_768),
 ])  # fmt: skip

@@ -59,6 +59,13 @@ def test_what_was_revoked_stays_so_beside_an_installation(own_shop: Any, tmp_pat
     assert is_good(own_shop.state, keys["since"])  # the one beside it is as it was
 
 
+def test_so_it_does_where_erasures_are_read_of_that_lake(own_shop: Any, tmp_path: Path, keys: dict[str, str]) -> None:
+    words = ("--into", str(tmp_path / "new"), "--erasures", str(tmp_path / "lake"))
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), *words)
+    assert said.exit_code == 0, said.output
+    checked(tmp_path / "new" / "state", keys)
+
+
 def test_what_a_later_backup_says_counts_where_nothing_else_is_left(
     own_shop: Any, tmp_path: Path, keys: dict[str, str]
 ) -> None:

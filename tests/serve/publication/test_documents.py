@@ -142,6 +142,15 @@ def test_who_is_erased_is_gone_at_once_and_with_the_next_publication_for_good(ow
     assert not [f for f in own_shop.state.rglob("*") if f.is_file() and b"p_ann" in f.read_bytes()]
 
 
+def test_whom_a_run_made_one_with_who_is_erased_is_not_published(own_shop: Any) -> None:
+    begun = privacy.Identifiers(accounts=frozenset({"POS/1"}), persons=frozenset({"p_gone"}))
+    privacy.begin_erasure(own_shop.lake, "p_gone", begun)  # of before the run that gave the account to p_ann
+    own_shop.publish()
+    store = OnlineStore(own_shop.state)
+    assert store.mget("person", ["p_ann", "p_bob"])[0] is None and store.get("account", "POS/1") is None
+    assert store.get("person", "p_bob") is not None
+
+
 def test_hiding_before_any_publication_is_nothing(tmp_path: Path) -> None:
     hide_person(tmp_path, ["p_ann"], ["POS/1"])
     assert not (tmp_path / "online" / online.HIDDEN).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ def wait_and_note(made: Activities, kind: str, *products: str, **who: Any) -> No
     refused = who.pop("refused", frozenset())
     note(made, Step(kind, datetime.now(UTC), products, refused=refused), **who)
     time.sleep(0.01)
+
+
+def test_erasures_that_begin_at_once_are_all_told(tmp_path: Path) -> None:
+    subjects = [f"SHOP/{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda subject: erasures.tell(tmp_path, [subject]), subjects))
+    assert all(map(erasures.told(tmp_path), subjects))
 
 
 def test_the_erased_are_forgotten_by_servers_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
