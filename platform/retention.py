@@ -172,17 +172,23 @@ def _aged(
 
 def _is_over(lake: Lake, table: type[Table], before: date) -> pl.Expr:
     """Rows that had been over before a day: ended by themselves, or followed by the next of their series. Of a row that
-    came more than once the newest counts, and all go together: an earlier one, left alone, would hold again."""
+    came more than once the newest counts, and all go together: an earlier one, left alone, would hold again. What was
+    deleted, by a row that may name its key alone, is over since, and ends nothing that was before it."""
     declared = tables.spec(table)
     assert declared.holds is not None
     own, begin = ["_source_system", *declared.holds.of], pl.col(age_columns(table)[0]).cast(pl.Datetime("us"))
     said = pl.col(declared.holds.ends).cast(pl.Date) if declared.holds.ends else pl.lit(None, pl.Date)
-    gone = pl.when(pl.col("_deleted").fill_null(False)).then(pl.col(LANDED).cast(pl.Date))
     row, came = _text(*map(pl.col, own), begin), pl.struct("_seq", "_file", "_position")
-    rows = lake.scan(declared.name).select(*own, row=row, begin=begin, ends=pl.coalesce(gone, said), came=came)
+    key = ["_source_system", *declared.key]
+    is_gone = pl.col("_deleted").fill_null(False).sort_by(came).last().over(key)
+    gone = pl.when(is_gone).then(pl.col(LANDED).max().over(key).cast(pl.Date))
+    rows = lake.scan(declared.name).select(
+        *own, row=row, begin=begin, ends=pl.coalesce(gone, said), came=came, is_gone=is_gone
+    )
     newest = rows.drop_nulls("begin").sort("came").unique("row", keep="last")
     # After a row that ends by itself, what was before it may hold again.
-    follows = pl.when(pl.col("ends").is_null() | ~pl.lit(declared.holds.resumes)).then("begin")
+    counts = ~pl.col("is_gone") & (pl.col("ends").is_null() | ~pl.lit(declared.holds.resumes))
+    follows = pl.when(counts).then("begin")
     following = follows.shift(-1).backward_fill().over(own, order_by="begin").cast(pl.Date)
     over = pl.coalesce("ends", following) if declared.holds.resumes else pl.min_horizontal("ends", following)
     old = newest.with_columns(over=over).filter(pl.col("over") < before).select("row").collect()["row"]

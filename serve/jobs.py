@@ -325,11 +325,13 @@ def _held_for_erasure(settings: Settings, person: str) -> Iterator[tuple[str, di
     lake, person = lake_of(settings), current_person(settings, person)
     with ExitStack() as held:
         try:
-            if not being_erased(lake, person) and not is_followed(lake, person, identity_rules(settings)):
+            if not is_followed(lake, person, identity_rules(settings)):
                 run_pipeline(settings, RunRequest(start="silver", command="erase"))  # decisions to follow
                 person = current_person(settings, person)
             held.enter_context(lake.run_lock("erase"))
         except LakeLocked as fault:
+            if not is_followed(lake, person, identity_rules(settings)):
+                raise  # whose its records are is of a decision that no run has followed: others would be hidden by it
             try:
                 _hide(settings, _begun(settings, person, alone=True))
             except UnknownPerson:  # the id is of a decision that no run has followed

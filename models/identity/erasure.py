@@ -104,12 +104,18 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
 
 def renewed(lake: Lake, person_id: str, begun: Identifiers, rules: IdentityRules) -> Identifiers:
     """What named a person when its erasure began, with what came since: runs land on while one that was cut short, or
-    found another run under way, waits. As it was, where the id leads to nobody any more, or to several."""
+    found another run under way, waits. As it was, where the id leads to nobody any more, or to several, or where no run
+    has followed a decision on its records; what a decision has given to somebody else since is no longer in it."""
     try:
-        now = identifiers_of(lake, person_of(lake, person_id, rules))
+        current = person_of(lake, person_id, rules)
+        if not is_followed(lake, current, rules):
+            return begun
+        now = identifiers_of(lake, current)
     except (UnknownPerson, registry.AmbiguousId):
         return begun
-    return begun.with_more(now)
+    owners = registry.load(lake, rules.ids.seed).assignments.filter(~is_mention(), pl.col("person_id") != current)
+    is_parted = not begun.accounts.isdisjoint(owners["record_id"])  # what was noted by it is somebody else's now
+    return now if is_parted else begun.with_more(now)
 
 
 def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:

@@ -142,7 +142,7 @@ class CustomerValue(
     reads={
         **ACQUIRING,
         "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount", "unconverted_order_count"),  # noqa: E501
-        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount", "is_unconverted", "is_sale", "is_return", "returned_on"),  # noqa: E501
+        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount", "is_unconverted", "is_sale", "is_return", "returned_on", "item_status"),  # noqa: E501
         "silver.products": ("product_id", "cost", "currency"),
     },
 )  # fmt: skip
@@ -249,7 +249,10 @@ def _costed(items: pl.LazyFrame, products: pl.LazyFrame, rates: pl.LazyFrame, as
     """
     known = products.filter(pl.col("cost").is_not_null()).select("product_id", "cost", cost_currency="currency")
     came_back = (pl.coalesce("returned_on", "occurred_on") < as_of).fill_null(False)
-    sold = (pl.col("gross_amount") != 0) | pl.col("is_sale").fill_null(False)
+    # What is RETURNED was sold on its receipt, also for nothing.
+    for_nothing = (pl.col("gross_amount") == 0) & (pl.col("return_amount") == 0) & (pl.col("quantity") >= 0)
+    was_sold = for_nothing & (pl.col("item_status") == "RETURNED").fill_null(False)
+    sold = (pl.col("gross_amount") != 0) | pl.col("is_sale").fill_null(False) | was_sold
     back = came_back & ((pl.col("return_amount") != 0) | pl.col("is_return").fill_null(False))
     units = pl.col("quantity").abs() * (sold.cast(pl.Int64) - back.cast(pl.Int64))
     given_back = pl.when(came_back).then("return_amount").otherwise(ZERO)

@@ -327,7 +327,7 @@ def transaction_items(
     came_back = (gives_back & pl.col("header_sale") & marked()).fill_null(False)
     was_sold = sold | (came_back & pl.col("elsewhere__").is_null())
     # What a till takes back as it sells is of that day; of what came after it the header has the date.
-    at_once = pl.col("header_return") | (pl.col("exchanged__") & ~came_back)
+    at_once = pl.col("header_return") | (pl.col("exchanged__") & (~came_back | pl.col("elsewhere__").is_not_null()))
     return joined.with_columns(
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,

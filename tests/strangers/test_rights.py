@@ -205,6 +205,23 @@ def test_a_run_under_way_stops_no_answer_from_going_and_what_it_lands_goes_too(d
 
 
 @pytest.mark.slow
+def test_a_decision_that_waits_for_a_run_hides_and_erases_nobody_else(desk: Desk) -> None:
+    """A steward parted two people whom a run had made one. By the tables both are still the one to be erased."""
+    ann, bob = desk.person("K904"), desk.person("K905")
+    decide(desk.settings, "merge", ann, bob, actor="al", reason="a hunch")
+    desk.said("run")
+    both = desk.person("K904")
+    decide(desk.settings, "split", both, ["SHOP/K905"], actor="al", reason="two people")
+    with desk.lake.run_lock("run"):
+        fault = CliRunner().invoke(cli.app, ["erase", both, "--yes", "--config", str(desk.config)]).exception
+        assert "locked by another run" in str(fault) and "no answer names" not in str(fault)
+    desk.said("erase", both, "--yes")
+    kept = set(desk.lake.scan("bronze.customers").collect()["CUSTOMER_ID"])
+    assert len(kept) == 4 and len(kept & {"K904", "K905"}) == 1
+    assert desk.client().get(f"/v1/customers/SHOP/{(kept & {'K904', 'K905'}).pop()}").status_code == 200
+
+
+@pytest.mark.slow
 def test_who_was_one_with_somebody_else_for_a_while_goes_whole_and_gets_their_own_alone(desk: Desk) -> None:
     """A steward put two people together and parted them: both ids were the other's, too, for an edition."""
     ann, bob = desk.person("K904"), desk.person("K905")

@@ -93,7 +93,7 @@ def assortment(
     stock = _on_hand(*(told.join(closed, on="store_id", how="anti") for told in reports))
     status = pl.col("product_status").str.strip_chars().str.to_uppercase()
     ended = silver_products.filter(status.is_in([s.upper() for s in rules.ended_statuses])).select("product_id")
-    shelves = _shelves(silver_stock_intervals, ended, as_of, rules)
+    shelves = _shelves(silver_stock_intervals, ended, silver_stores, as_of, rules)
     sold_here = _sold_by_stock(lines, silver_transactions, shelves, as_of, rules)
     known = (
         goods.join(silver_product_categories.select("product_id", "category"), on="product_id", how="left")
@@ -119,7 +119,7 @@ def _on_hand(stock: pl.LazyFrame, counts: pl.LazyFrame) -> pl.LazyFrame:
 
 def _sales(lines: pl.LazyFrame, as_of: date, rules: AssortmentRules) -> pl.LazyFrame:
     recent = pl.col("occurred_on") >= as_of - timedelta(days=rules.window_days)
-    sold = pl.col("is_sale") & (pl.col("quantity") > 0)
+    sold = (pl.col("is_sale") | (pl.col("gross_amount") != 0)) & (pl.col("quantity") > 0)  # also what came back since
     order = pl.struct("source_system", "transaction_id")
     returned_on = pl.coalesce("returned_on", "occurred_on")
     came_back = (returned_on >= as_of - timedelta(days=rules.window_days)) & (returned_on < as_of)
@@ -131,17 +131,21 @@ def _sales(lines: pl.LazyFrame, as_of: date, rules: AssortmentRules) -> pl.LazyF
     )
 
 
-def _shelves(intervals: pl.LazyFrame, ended: pl.LazyFrame, as_of: date, rules: AssortmentRules) -> pl.LazyFrame:
-    """Intervals of stock cut to the window; ``days`` are those that count: on which it was there, or was missing."""
+def _shelves(
+    intervals: pl.LazyFrame, ended: pl.LazyFrame, stores: pl.LazyFrame, as_of: date, rules: AssortmentRules
+) -> pl.LazyFrame:
+    """Intervals of stock cut to the window, and to the last day of a store that has closed; ``days`` are those that
+    count: on which it was there, or was missing."""
     end = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
     begin = end - timedelta(days=rules.window_days)
     is_last = pl.col("valid_until").is_null() | (pl.col("valid_until") >= end)
+    shut = (pl.col("closed_on") + timedelta(days=1)).cast(pl.Datetime("us", "UTC"))
     known = intervals.filter(pl.col("valid_from") < end).join(
         ended.select("product_id", is_ended=True), on="product_id", how="left"
-    ).with_columns(first=pl.col("valid_from").filter("is_in_stock").min().over(SHELF))  # fmt: skip
+    ).join(stores.select("store_id", "closed_on"), on="store_id", how="left").with_columns(first=pl.col("valid_from").filter("is_in_stock").min().over(SHELF))  # fmt: skip
     cut = known.select(
         *SHELF, "is_in_stock", since=pl.max_horizontal("valid_from", begin),
-        until=pl.min_horizontal(pl.col("valid_until").fill_null(end), end),
+        until=pl.min_horizontal(pl.col("valid_until").fill_null(end), end, shut),
         missed_until=pl.when(is_last & pl.col("is_ended").fill_null(False)).then("valid_from")
         .when(is_last).then(pl.col("valid_from") + timedelta(days=rules.dead_after_days)),
         is_offered=(pl.col("valid_from") >= pl.col("first")).fill_null(False),

@@ -107,6 +107,11 @@ def test_dead_stock_is_told_from_what_is_gone_or_new() -> None:
     assert found["lost_units"].null_count() == 6, "no stock was counted"
     net = dict(found.select("product_id", "net_amount").rows())
     assert (net["OLD"], net["DEAD"], net["SLOW"]) == (0, 5, 5), "what comes back on as_of is sold until then"
+    begin = datetime(AS_OF.year, AS_OF.month, AS_OF.day, tzinfo=UTC) - timedelta(days=30)
+    shelves = pl.LazyFrame([("SLOW", "SHUT", True, begin, None)], schema=ids | moments, orient="row")
+    held = assortment(products, kinds, lines, heads, stock, NO_COUNTS, shelves, stores, AS_OF, RULES).collect()
+    days = dict(held.select("product_id", "in_stock_days").rows())
+    assert days["SLOW"] == pytest.approx(30 - 8), "a store that has closed has nothing in stock after its last day"
 
 
 def test_a_reduction_is_measured_against_the_lowest_price_of_thirty_days() -> None:
