@@ -140,9 +140,12 @@ def _shelves(
     begin = end - timedelta(days=rules.window_days)
     is_last = pl.col("valid_until").is_null() | (pl.col("valid_until") >= end)
     shut = (pl.col("closed_on") + timedelta(days=1)).cast(pl.Datetime("us", "UTC"))
-    known = intervals.filter(pl.col("valid_from") < end).join(
-        ended.select("product_id", is_ended=True), on="product_id", how="left"
-    ).join(stores.select("store_id", "closed_on"), on="store_id", how="left").with_columns(first=pl.col("valid_from").filter("is_in_stock").min().over(SHELF))  # fmt: skip
+    known = (
+        intervals.filter(pl.col("valid_from") < end)
+        .join(ended.select("product_id", is_ended=True), on="product_id", how="left")
+        .join(stores.select("store_id", "closed_on"), on="store_id", how="left")
+        .with_columns(first=pl.col("valid_from").filter("is_in_stock").min().over(SHELF))
+    )
     cut = known.select(
         *SHELF, "is_in_stock", since=pl.max_horizontal("valid_from", begin),
         until=pl.min_horizontal(pl.col("valid_until").fill_null(end), end, shut),
