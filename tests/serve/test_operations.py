@@ -273,7 +273,7 @@ def test_exit_codes_tell_what_happened(monkeypatch: pytest.MonkeyPatch, capsys: 
         def fail() -> None:
             raise fault
 
-        monkeypatch.setattr(cli, "app", fail)
+        monkeypatch.setattr(cli, "asked", lambda word: fail)
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return ended.value.code, capsys.readouterr().err
