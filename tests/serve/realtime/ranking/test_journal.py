@@ -165,6 +165,7 @@ def test_the_command_that_erases_takes_decisions(tmp_path: Path, monkeypatch: py
     who = Identifiers(persons=frozenset({"p_ann_77", "p_old_77"}), devices=frozenset({"d_ann_77"}))
     monkeypatch.setattr(jobs, "identity_rules", lambda settings: None)
     monkeypatch.setattr(jobs, "current_person", lambda settings, person: person)
+    monkeypatch.setattr(jobs, "is_followed", lambda lake, person, rules: True)
     monkeypatch.setattr(jobs.privacy, "unfinished_erasures", lambda lake: {"p_ann_77": who})
     monkeypatch.setattr(jobs, "renewed", lambda lake, person, noted, rules: noted)
     monkeypatch.setattr(jobs, "hide_person", lambda *_: None)
