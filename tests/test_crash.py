@@ -32,8 +32,8 @@ from customer360.platform import ledger
 PEOPLE, DAYS = 20, 28
 OPTIONS = {"LAKE__BUCKETS": 2, "LAKE__FOLD_FILES": 2}
 LATER = ("web/events", "pos/transactions", "shop/customers")  # their last file comes with the second batch
-RANDOM_MOMENTS, SEED = 10, 20260630
-STEP = int(os.environ.get("CUSTOMER360_CRASH_STEP", "4"))  # of the named points each so-manieth is tried; 1: all
+RANDOM_MOMENTS, SEED = 6, 20260630
+STEP = int(os.environ.get("CUSTOMER360_CRASH_STEP", "10"))  # of the named points each so-manieth is tried; 1: all
 CHAINS = 6  # lakes over which the named points are dealt; each dies at every sixth, and goes on from there
 
 

@@ -117,8 +117,10 @@ def mlflow_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         "--workers",
         "1",
     ]
+    # Its queue of jobs is ten processes that nothing here asks for.
+    alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (state / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=state, start_new_session=True)
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=state, env=alone, start_new_session=True)
         try:
             await_answer(f"http://127.0.0.1:{port}/health")
             yield f"http://127.0.0.1:{port}", store
