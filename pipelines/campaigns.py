@@ -18,6 +18,7 @@ TOUCHES = (  # what tables about messages read of silver.touches
 )  # fmt: skip
 # And for a visit whose source is the address bar, or is not known.
 NO_SOURCE = ("", "not_set", "none", "null", "direct", "direct_none", "undefined")
+RESPONSES = ("DELIVERED", "OPENED", "CLICKED")  # by a person
 MESSAGE = ("source_system", "customer_id", "campaign_id", "channel", "message")
 
 
@@ -78,28 +79,29 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
     says_sent, says_delivered: whether that was reported; minutes_to_open, minutes_to_click.
     """
     action, at, fine, by_person = pl.col("action"), pl.col("occurred_at"), _fine(), _by_person()
-
-    def first(word: str) -> pl.Expr:
-        return at.filter(fine & by_person & (action == word)).min()
-
-    folded = (
-        _with_message(touches, names, as_of)
-        .group_by(MESSAGE)
-        .agg(
-            pl.col("subject_id").sort().first(),
-            pl.col("person_id").drop_nulls().sort().first(),
-            first_at=at.min(),
-            sent_at=at.filter(action == "SENT").min(),
-            delivered_at=first("DELIVERED"),
-            opened_at=first("OPENED"),
-            clicked_at=first("CLICKED"),
-            last_clicked_at=at.filter(fine & by_person & (action == "CLICKED")).max(),
-            is_unsubscribed=(fine & (action == "UNSUBSCRIBED")).any(),
-            has_failed=(~fine).any(),
-            is_machine_opened=(fine & ~by_person).any(),
-            minutes_to_open=pl.col("minutes_to_open").filter(by_person).min(),
-            minutes_to_click=pl.col("minutes_to_click").filter(by_person).min(),
-        )
+    told = _with_message(touches, names, as_of).with_columns(
+        sent__=pl.when(action == "SENT").then(at),
+        **{f"{word}__": pl.when(fine & by_person & (action == word)).then(at) for word in RESPONSES},
+        unsubscribed__=fine & (action == "UNSUBSCRIBED"),
+        failed__=~fine,
+        machine__=fine & ~by_person,
+        opening__=pl.when(by_person).then("minutes_to_open"),
+        clicking__=pl.when(by_person).then("minutes_to_click"),
+    )
+    # Of values that were picked before: a filter within each group takes four times as long.
+    folded = told.group_by(MESSAGE).agg(
+        pl.col("subject_id", "person_id").min(),
+        first_at=at.min(),
+        sent_at=pl.col("sent__").min(),
+        delivered_at=pl.col("DELIVERED__").min(),
+        opened_at=pl.col("OPENED__").min(),
+        clicked_at=pl.col("CLICKED__").min(),
+        last_clicked_at=pl.col("CLICKED__").max(),
+        is_unsubscribed=pl.col("unsubscribed__").any(),
+        has_failed=pl.col("failed__").any(),
+        is_machine_opened=pl.col("machine__").any(),
+        minutes_to_open=pl.col("opening__").min(),
+        minutes_to_click=pl.col("clicking__").min(),
     )
     return _staged(folded)
 

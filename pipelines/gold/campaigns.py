@@ -137,9 +137,12 @@ def campaign_performance(
     messages = messages_of(silver_touches, silver_campaign_names, as_of).filter(pl.col("campaign_id").is_not_null())
     clicks = clicks_of(silver_touches, silver_campaign_names, as_of).filter(pl.col("campaign_id").is_not_null())
     credited = _credited(clicks, silver_transactions, as_of, rules)
-    told = messages.join(credited, on=list(MESSAGE), how="left").with_columns(
-        is_converted=pl.col("conversion_count").is_not_null()
-    )
+    told = (
+        messages.join(credited, on=list(MESSAGE), how="left")
+        .with_columns(is_converted=pl.col("conversion_count").is_not_null())
+        .collect()
+        .lazy()
+    )  # used twice, it would be made as often
     # Of one message each, persons are free draws; of a series of messages under one name they are not.
     counts = [pl.col(f"is_{stage}").sum().cast(pl.Int64).alias(f"{stage}_count") for stage in STAGES]
     people = told.group_by("campaign_id", "channel", "subject_id").agg(counts)

@@ -143,7 +143,7 @@ def stage_transitions(silver_touchpoints: pl.LazyFrame, as_of: date, params: Jou
     here, there = (
         pl.col(c).replace_strict(HEIGHT, default=None, return_dtype=pl.Int8) for c in ("from_stage", "to_stage")
     )
-    ways = pl.concat([began, went])
+    ways = pl.concat([began, went]).collect().lazy()  # used three times, it would be made as often
     counted = shares_of_kinds(ways, "to_stage", "from_stage", "person_id")
     return (
         ways.group_by("from_stage", "to_stage")

@@ -94,8 +94,12 @@ def paths_to_purchase(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRul
 def purchase_paths(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """The most frequent paths, and the others together."""
     steps = pl.col("touches").list.tail(params.path_steps)
-    named = paths_to_purchase(silver_touchpoints, as_of, params).with_columns(
-        path=pl.when(steps.list.len() > 0).then(steps.list.join(" > ")).otherwise(pl.lit(DIRECT))
+    # Made once: used four times, the plan would make it as often.
+    named = (
+        paths_to_purchase(silver_touchpoints, as_of, params)
+        .collect()
+        .lazy()
+        .with_columns(path=pl.when(steps.list.len() > 0).then(steps.list.join(" > ")).otherwise(pl.lit(DIRECT)))
     )
     ranks = (
         named.group_by("path").len().sort("len", "path", descending=[True, False])
@@ -126,7 +130,7 @@ def _guests(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.
 @builds(PurchaseTouches, rules="journey", reads=READS)
 def purchase_touches(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """First and last touchpoint of each path."""
-    found = paths_to_purchase(silver_touchpoints, as_of, params)
+    found = paths_to_purchase(silver_touchpoints, as_of, params).collect().lazy()
     ends = {"FIRST": pl.col("touches").list.first(), "LAST": pl.col("touches").list.last()}
     parts = [
         found.select("subject_id", position=pl.lit(name), touch=end.fill_null(DIRECT)) for name, end in ends.items()

@@ -25,6 +25,7 @@ from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, St
 
 EVERYBODY, UNSTATED = "ALL", "UNSTATED"  # the segment of all people, and of those whose master data name none
 KINDS = ("CHANNEL", "HOUR")
+PARTS = 2**32  # of an answer, as which residuals are added up
 LEAST, MOST = 0.001, 0.95  # of rates and correlations: a prior of 0 or 1 could learn nothing
 
 
@@ -115,7 +116,8 @@ def response_rates(
 ) -> pl.LazyFrame:
     """Rates over everybody, in a table of its own: preferences are built person by person and could not see them."""
     rules = params.engagement
-    sent = _segmented(_answers(silver_touches, silver_campaign_names, as_of, rules), silver_people)
+    # Made once: a plan that used it six times would make it six times.
+    sent = _segmented(_answers(silver_touches, silver_campaign_names, as_of, rules), silver_people).collect().lazy()
     people = pl.concat([_by_person(sent, kind).with_columns(kind=pl.lit(kind)) for kind in KINDS])
     every = pl.concat([people, people.with_columns(segment=pl.lit(EVERYBODY))])
     group = ["kind", "segment", "choice"]
@@ -133,6 +135,7 @@ def response_rates(
     rated = counted.with_columns(
         response_rate=pl.col("response_count") / pl.col("message_count"), response_rate_low=low, response_rate_high=high
     )
+    rated = rated.collect().lazy()
     scattered = rated.join(_correlations(every, rated, rules), on=["kind", "segment"], how="left")
     return _compared(scattered, rules).with_columns(as_of=pl.lit(as_of)).select(list(ResponseRates.columns()))
 
@@ -169,18 +172,24 @@ def _by_person(sent: pl.LazyFrame, kind: str) -> pl.LazyFrame:
 def _correlations(people: pl.LazyFrame, rated: pl.LazyFrame, rules: EngagementRules) -> pl.LazyFrame:
     """By kind and segment: the covariance of pairs of answers of one person, over the variance of an answer."""
     group = ["kind", "segment"]
-    m, n, a = pl.col("response_rate"), pl.col("n").cast(pl.Float64), pl.col("a").cast(pl.Float64)
+    m, n, a = pl.col("response_rate"), pl.col("n"), pl.col("a")
     joined = people.join(rated.select(*group, "choice", "response_rate"), on=[*group, "choice"])
-    alone = a * (1 - m) ** 2 + (n - a) * m**2  # products of an answer with itself, which are no pairs
-    person = joined.with_columns(r=a - n * m, alone=alone).group_by(*group, "person_id").agg(
-        r=sums.total(pl.col("r")), r2=sums.total(pl.col("r") ** 2), n=n.sum(), n2=(n**2).sum(),
-        alone=sums.total(pl.col("alone")),
+    # Whole numbers of parts add up the same in any order; a sum of floats by person would have to be sorted.
+    person = joined.with_columns(r=((a - n * m) * PARTS).round().cast(pl.Int64)).group_by(*group, "person_id").agg(
+        r=pl.col("r").sum() / PARTS, n=n.sum()
     )  # fmt: skip
-    summed = person.group_by(group).agg(
-        people=pl.len(),
-        across=sums.total(pl.col("r") ** 2 - pl.col("r2")), across_pairs=(pl.col("n") ** 2 - pl.col("n2")).sum(),
-        within=sums.total(pl.col("r2") - pl.col("alone")), within_pairs=(pl.col("n2") - pl.col("n")).sum(),
-        variance=sums.total(pl.col("alone")) / pl.col("n").sum(),
+    # Rows of one choice with the same counts are alike: what is summed over rows is summed over these.
+    alike = joined.group_by(*group, "n", "a", "response_rate").agg(times=pl.len().cast(pl.Int64))
+    alone = a * (1 - m) ** 2 + (n - a) * m**2  # products of an answer with itself, which are no pairs
+    rows = alike.with_columns(r2=(a - n * m) ** 2 * pl.col("times"), alone=alone * pl.col("times")).group_by(group).agg(
+        r2=sums.total(pl.col("r2")), alone=sums.total(pl.col("alone")),
+        n=(n * pl.col("times")).sum(), n2=(n * n * pl.col("times")).sum(),
+    )  # fmt: skip
+    whole = person.group_by(group).agg(people=pl.len(), r_squares=sums.total(pl.col("r") ** 2), n_squares=(n * n).sum())
+    summed = whole.join(rows, on=group).with_columns(
+        across=pl.col("r_squares") - pl.col("r2"), across_pairs=pl.col("n_squares") - pl.col("n2"),
+        within=pl.col("r2") - pl.col("alone"), within_pairs=pl.col("n2") - n,
+        variance=pl.col("alone") / n,
     )  # fmt: skip
 
     def correlation(of: str) -> pl.Expr:
@@ -284,7 +293,8 @@ def _of_people(
     sent: pl.LazyFrame, people: pl.LazyFrame, rates: pl.LazyFrame, kind: str, as_of: date, params: EnrichmentRules
 ) -> pl.LazyFrame:
     """`ResponsePreferences` of each person with a message, by ``choice``."""
-    told = _preferred(_by_person(_segmented(sent, people), kind), rates, kind, params.engagement)
+    counted = _by_person(_segmented(sent, people), kind).collect().lazy()
+    told = _preferred(counted, rates, kind, params.engagement)
     return told.with_columns(as_of=pl.lit(as_of))
 
 

@@ -41,8 +41,12 @@ def design_effect(count: pl.Expr, of: pl.Expr, squares: pl.Expr) -> pl.Expr:
 
 
 def squares_of(count: pl.Expr, of: pl.Expr) -> pl.Expr:
-    """``squares`` of `design_effect`, in a group of rows of one person each."""
-    return sums.total((count - of * (count.sum() / of.sum())) ** 2)
+    """``squares`` of `design_effect`, in a group of rows of one person each. Both are whole numbers, whose sums are the
+    same in any order of the rows."""
+    a, n = count.cast(pl.Int64), of.cast(pl.Int64)
+    share = a.sum() / n.sum()
+    squares = (a * a).sum() - 2 * share * (a * n).sum() + share**2 * (n * n).sum()
+    return pl.max_horizontal(squares, pl.lit(0.0))
 
 
 def shares_of_kinds(rows: pl.LazyFrame, kind: str, among: str, who: str) -> pl.LazyFrame:
