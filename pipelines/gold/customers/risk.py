@@ -80,7 +80,7 @@ def risk(
             risk_until_at=pl.max_horizontal(UNTIL),
             payment_alert=pl.when(pl.col("payment_risk_status") == "ALERT").then(1.0),
         )
-        .with_columns(risk_reasons=pl.concat_list(_signs(rules)).list.drop_nulls())
+        .with_columns(risk_reasons=_reasons(rules))
     )
     return rated.with_columns(risk_score=_score(pl.col("risk_reasons"))).with_columns(
         risk_level=_level(pl.col("risk_score"), rules)
@@ -103,9 +103,29 @@ def _score(reasons: pl.Expr) -> pl.Expr:
     return pl.when(none).then(0.0).otherwise(points.clip(0, 1).round(6))
 
 
-def _signs(rules: RiskRules) -> list[pl.Expr]:
-    """One nullable struct a sign, the heaviest first. How who refuses to be profiled feels, and whether it leaves, is
-    judged for nothing, risk included.
+def _reasons(rules: RiskRules) -> pl.Expr:
+    """The signs that apply with their value and points, the heaviest first; no list is null."""
+    applies = _signs(rules)
+    heaviest = sorted(rules.points.items(), key=lambda item: (-item[1], item[0]))
+    values = [pl.when(applies[name]).then(pl.col(name).cast(pl.Float64)).alias(name) for name, _ in heaviest]
+    signs = pl.DataFrame(heaviest, schema={"feature": pl.String, "contribution": pl.Float64}, orient="row")
+
+    # Few people have a sign, and a list of structs made of nine columns costs ten times what is made of those few.
+    def listed(told: pl.Series) -> pl.Series:
+        rows = told.struct.unnest().with_row_index("row")
+        long = rows.unpivot(index="row", variable_name="feature").filter(pl.col("value").is_not_null())
+        reason = pl.struct("feature", "value", "contribution")
+        found = signs.join(long, on="feature", maintain_order="left").group_by("row").agg(reasons=reason)
+        reasons = rows.select("row").join(found, on="row", how="left", maintain_order="left")["reasons"]
+        return reasons.fill_null(pl.Series([[]], dtype=reasons.dtype)).alias(told.name)
+
+    shape = pl.List(pl.Struct({"feature": pl.String, "value": pl.Float64, "contribution": pl.Float64}))
+    return pl.struct(values).map_batches(listed, return_dtype=shape, is_elementwise=True)
+
+
+def _signs(rules: RiskRules) -> dict[str, pl.Expr]:
+    """Whether each sign applies, by the column of its value. How who refuses to be profiled feels, and whether it
+    leaves, is judged for nothing, risk included.
     """
     may_profile = pl.col("may_profile")
     enough = pl.col("order_count") >= rules.least_orders
@@ -121,16 +141,7 @@ def _signs(rules: RiskRules) -> list[pl.Expr]:
         "sentiment_score": pl.col("sentiment_score") < rules.sentiment_below,
         "churn_probability": pl.col("churn_probability") > rules.churn_probability_above,
     }
-    applies |= {name: may_profile & applies[name] for name in PROFILED}
-    heaviest = sorted(rules.points.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        pl.when(applies[name]).then(
-            pl.struct(
-                feature=pl.lit(name), value=pl.col(name).cast(pl.Float64), contribution=pl.lit(points, pl.Float64)
-            )
-        )
-        for name, points in heaviest
-    ]
+    return applies | {name: may_profile & applies[name] for name in PROFILED}
 
 
 def _level(score: pl.Expr, rules: RiskRules) -> pl.Expr:
