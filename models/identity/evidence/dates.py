@@ -37,6 +37,12 @@ _PIVOT = 26
 _STEP = 5
 _MANY = 50  # two-digit years of a column that show what ages there are
 _BUDDHIST = (2400, 2600)
+# Eras of Japan and of the Republic of China -> the year before their first.
+_ERAS = {
+    "明治": 1867, "大正": 1911, "昭和": 1925, "平成": 1988, "令和": 2018, "m": 1867, "t": 1911, "s": 1925, "h": 1988,
+    "r": 2018, "民国": 1911, "民國": 1911,
+}  # fmt: skip
+_OF_ERA = rf"^(?:中華|中华)?({'|'.join(_ERAS)})[. ]*([0-9]{{1,3}}|元)[-/. 年]+([0-9]{{1,2}})[-/. 月]+([0-9]{{1,2}})日?$"
 _YEARS = (1000, 2100)
 
 
@@ -53,6 +59,7 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
     from 1000 to 2100. `month_first` decides where no value of the column tells (all of 03/04/1980)."""
     text = pl.col("text")
     clean = folded(pl.col(column)).str.replace_many(_DIGITS).str.strip_chars().str.replace(r"\.0$", "")
+    clean = _of_the_common_era(clean)
     clean = (
         clean.str.replace_all(r"\s*[年月년월]\s*", "-")
         .str.replace(r"\s*[日일].*$", "")
@@ -66,6 +73,15 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
     year = pl.coalesce("last_y", "worded_y", "american_y")
     short = {"short": pl.when(year.str.len_chars() == 2).then(year.cast(pl.Int32))}
     return {"text": clean}, extracted, short, _order(month_first), _parts(), {"iso": _iso(*(pl.col(p) for p in "ymd"))}
+
+
+def _of_the_common_era(text: pl.Expr) -> pl.Expr:
+    """平成3年2月12日, S42.8.3 and 民國80年2月12日 as 1991-2-12, 1967-8-3 and 1991-2-12."""
+    first, year, month, day = (text.str.extract(_OF_ERA, place) for place in range(1, 5))
+    before = first.replace_strict(_ERAS, default=None, return_dtype=pl.Int32)
+    counted = pl.when(year == "元").then(1).otherwise(year.cast(pl.Int32, strict=False))
+    common = pl.concat_str((before + counted).cast(pl.String), month, day, separator="-")
+    return pl.coalesce(common, text)
 
 
 def _order(month_first: bool) -> dict[str, pl.Expr]:

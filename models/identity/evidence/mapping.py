@@ -25,6 +25,10 @@ Attribute = Literal[
 ]  # fmt: skip
 ATTRIBUTES: tuple[str, ...] = get_args(Attribute)
 FILE_AS_SOURCE = "@file"
+# Both letters that a column of genders holds -> what they mean: hombre and mujer, férfi and nő, erkek and kadın.
+_OTHER_LETTERS = {
+    frozenset("hm"): {"h": "m", "m": "f"}, frozenset("fn"): {"f": "m", "n": "f"}, frozenset("ek"): {"e": "m", "k": "f"},
+}  # fmt: skip
 
 
 class PeopleMapping(BaseModel):
@@ -137,7 +141,16 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
             (records["country_code"].str.to_uppercase() == "US").any()
         )
         records = records.with_columns(iso_dates(records["date_of_birth"], month_first=american))
+    if "gender" in records.columns:
+        records = records.with_columns(_genders(records["gender"]))
     return records
+
+
+def _genders(values: pl.Series) -> pl.Series:
+    """The values, m and f where a letter of theirs means the other gender beside its fellow."""
+    letters = values.str.to_lowercase()
+    meant = _OTHER_LETTERS.get(frozenset(letters.drop_nulls().unique()))
+    return letters.replace(meant) if meant else values
 
 
 def _text(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Expr:
