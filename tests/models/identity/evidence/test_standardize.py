@@ -76,6 +76,17 @@ def test_emails(rules):
     assert one(rules, "email_user", ["A.Lee+x@work.co", "none@none.com"]) == ["a.lee", None]
 
 
+def test_an_email_with_what_stands_around_it_is_the_email(rules):
+    written = [
+        "Ann Lee <ann.l@post.de>",
+        "mailto:ann.l@post.de",
+        "Ann.L@post.de; bo@post.de",
+        "<ann.l@post.de>",
+        "ann@l@x",
+    ]
+    assert one(rules, "email_std", written) == ["ann.l@post.de"] * 4 + [None]
+
+
 def test_plain_emails_are_what_the_validator_accepts():
     shapes = ["a@b.com", "a_b.c-d@x-y.co", "a@b.c.org", "-a@b.com", "a.@b.com", "a..b@c.com", "a@-b.com", "a@b-.com"]
     plain = pl.Series(shapes).str.contains(_PLAIN_EMAIL).to_list()
