@@ -9,27 +9,39 @@ import polars as pl
 from customer360.models.identity.evidence.scripts import folded
 from customer360.models.identity.evidence.steps import Stage, Step
 
-# How months begin in English, German, Dutch, French, Spanish, Italian, Portuguese, Polish and Russian, as `folded`.
+# How months begin, as `folded`, in English, German, Dutch, the languages of Scandinavia, French, Spanish, Italian,
+# Portuguese, Romanian, Polish, Czech, Hungarian, Finnish, Turkish, Indonesian, Russian, Ukrainian, Bulgarian, Serbian,
+# Greek, Hebrew, Arabic, Hindi and Thai.
 _MONTHS = (
-    "jan janv gen ene sty янв", "feb fev lut фев", "mar mrz maa marz мар", "apr avr abr kwi апр",
-    "may mai mei mag maj мая маи",
-    "jun juin giu cze июн", "jul juil lug lip июл", "aug aou ago sie авг", "sep set wrz сен", "oct okt ott out paz окт",
-    "nov lis ноя", "dec dez dic gru дек",
-)  # fmt: skip
+    "jan janv gen ene sty led ian tam oca янв січ яну јан ιαν ינו يناير जनवरी มกรา",
+    "feb fev lut uno hel sub фев лют феб φεβ פבר فبراير फरवरी फ\u093cरवरी กุมภา",
+    "mar mrz maa marz bre мар бер μαρ מרס מרץ مارس मार्च มีนา",
+    "apr avr abr kwi dub huh nis апр кві απρ אפר ابريل अप्रैल เมษา",
+    "may mai mei mag maj kve tou мая маи тра мај μαι מאי مايو मई พฤษภา",
+    "jun juin giu cze cerv iun kes haz июн чер юни јун ιουν יונ يونيو जून มิถุนา",
+    "jul juil lug lip cervenc cervenec iul hei tem июл лип юли јул ιουλ יול يوليو जुलाई กรกฎา",
+    "aug aou ago sie srp avg elo agu авг сер αυγ אוג اغسطس अगस्त สิงหา",
+    "sep set wrz zar szep syy eyl сен вер сеп σεπ ספט سبتمبر सितंबर กันยา",
+    "oct okt ott out paz rij lok eki окт жов οκτ אוק اكتوبر अक्टूबर ตุลา",
+    "nov lis noi marras kas ноя лис ное нов νοε נוב نوفمبر नवंबर พฤศจิกา",
+    "dec dez dic gru pro des jou ara дек гру дец δεκ דצמ ديسمبر दिसंबर ธันวา",
+)
 _PLACES = {start: str(place) for place, starts in enumerate(_MONTHS, 1) for start in starts.split()}
 _NAMES = "|".join(sorted(_PLACES, key=lambda start: (-len(start), start)))
-_WORD = rf"({_NAMES})\p{{L}}*"
+_WORD = rf"({_NAMES})[\p{{L}}\p{{M}}]*"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+)?"
 _YEAR = r"([0-9]{4}|[0-9]{2})(?:\s.*)?"
 _DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0, 0x966, 0xE50, 0xFF10) for digit in range(10)}
 # Form -> pattern and what its groups are.
 _FORMS = {
     "first": (r"^([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})(?:[^0-9].*)?$", "ymd"),
-    "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})(?:\s.*)?$", "aby"),
-    "packed": (r"^([0-9]{8})$", ("all",)),
-    "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2}))?$", "ym"),
+    "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})\.?(?:\s.*)?$", "aby"),
+    "packed": (r"^([0-9]{8})(?:[0-9]{6})?$", ("all",)),
+    "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2})-?)?$", "ym"),
+    "brief": (r"^([0-9]{1,2})[-/.]([0-9]{4})$", "my"),
     "worded": (rf"^([0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[-/., ]*{_WORD}[-/., ]*{_YEAR}$", "dmy"),
-    "american": (rf"^{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+{_YEAR}$", "mdy"),
-    "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})$", "ymd"),
+    "american": (rf"^{_WEEKDAY}{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+{_YEAR}$", "mdy"),
+    "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})\.?$", "ymd"),
     "monthly": (rf"^{_WORD}[-/., ]*([0-9]{{4}})$", "my"),
 }  # fmt: skip
 # Two-digit years up to this one are of the 2000s, unless the column shows that nobody was born in them.
@@ -64,6 +76,7 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
         clean.str.replace_all(r"\s*[年月년월]\s*", "-")
         .str.replace(r"\s*[日일].*$", "")
         .str.replace_all(r" (?:de|del|of) ", " ")
+        .str.replace_all(r"\.\s+", ".")
     )
     extracted = {
         f"{form}_{part}": text.str.extract(pattern, place)
@@ -124,7 +137,15 @@ def _parts() -> dict[str, pl.Expr]:
     )
     return {
         "y": pl.coalesce(
-            "first_y", cut((0, 4), (4, 4)), "last_y", "worded_y", "american_y", "early_y", "monthly_y", "partial_y"
+            "first_y",
+            cut((0, 4), (4, 4)),
+            "last_y",
+            "worded_y",
+            "american_y",
+            "early_y",
+            "monthly_y",
+            "brief_y",
+            "partial_y",
         ),
         "m": pl.coalesce(
             "first_m",
@@ -134,6 +155,7 @@ def _parts() -> dict[str, pl.Expr]:
             american,
             early,
             monthly,
+            "brief_m",
             "partial_m",
         ),
         "d": pl.coalesce(
