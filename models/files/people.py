@@ -27,6 +27,7 @@ from customer360.platform.sources.formats import delimited
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, together
 
+ROW_AS_ID_ADVICE = 'unique_id: is missing: the column of the ids, or "@row" where rows have none'
 # What stands where nobody has a number.
 NO_NUMBERS = ("123456789", "1234567890", "0123456789", "987654321", "9876543210", "12345678", "na", "none", "null",
               "nan", "nil", "unknown", "keine", "nicht vorhanden", "inconnu", "desconocido")  # fmt: skip
@@ -59,7 +60,12 @@ def _checked(model: type[Shape], path: Path) -> Shape:
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as fault:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        lines = [
+            f"  {ROW_AS_ID_ADVICE}"
+            if (e["type"], e["loc"]) == ("missing", ("unique_id",))
+            else f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})"
+            for e in fault.errors()
+        ]
         raise ConfigError(f"{path}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
 
 

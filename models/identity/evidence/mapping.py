@@ -56,6 +56,11 @@ class PeopleMapping(BaseModel):
     def _either_spelling(cls, value: object) -> object:
         return "organisation" if value == "organization" else value
 
+    @field_validator("identifiers", mode="before")
+    @classmethod
+    def _one_or_several_numbers(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("columns", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:

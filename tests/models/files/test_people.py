@@ -7,7 +7,15 @@ import polars as pl
 import pytest
 import yaml
 
-from customer360.models.files.people import edges_beside, read_people, read_table, silent, summary, write_table
+from customer360.models.files.people import (
+    edges_beside,
+    read_mapping,
+    read_people,
+    read_table,
+    silent,
+    summary,
+    write_table,
+)
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping
 from customer360.models.identity.evidence.standardize import standardize
@@ -85,6 +93,9 @@ def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("email\na@mail.com\nb@mail.com\na@mail.com\n")
     mapping = PeopleMapping.model_validate({"unique_id": "@row", "columns": {"email_address": "email"}})
     assert read_people([tmp_path / "list.csv"], mapping)["record_id"].to_list() == ["1", "2", "3"]
+    (tmp_path / "mapping.yaml").write_text("columns: {email_address: email}\n")
+    with pytest.raises(ConfigError, match='or "@row" where rows have none'):
+        read_mapping(tmp_path / "mapping.yaml")
     by_mail = mapping.model_copy(update={"unique_id": "email"})
     with pytest.raises(ConfigError, match='`unique_id: "@row"` numbers them'):
         read_people([tmp_path / "list.csv"], by_mail)
