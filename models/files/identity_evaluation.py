@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.models.files import output
 from customer360.models.files.people import read_table, write_table
 from customer360.models.identity import evaluate
 from customer360.platform.errors import ConfigError
@@ -109,6 +110,7 @@ def _plot(by_threshold: pl.DataFrame, file: Path) -> None:
 def sample_labels(edges: Path, number: int, out: Path, records: Path | None = None) -> int:
     """Write `number` pairs for review, stratified by weight, with an empty column is_match; returns how many. With the
     file of people their columns stand beside."""
+    output.require(out, edges, *([records] if records else []))
     raw = _scored_pairs(edges)
     chosen = evaluate.stratified(raw.with_columns(pl.col("match_weight").cast(pl.Float64)), number)
     ids = [name for name in chosen.columns if name.startswith(("source_", "unique_id_"))]
@@ -129,7 +131,7 @@ def sample_labels(edges: Path, number: int, out: Path, records: Path | None = No
             named = people.rename({name: f"{name.strip()}_{side}" for name in people.columns})
             on = [name for name in ids if name.endswith(f"_{side}") and name in named.columns]
             sheet = sheet.join(named.with_columns(pl.col(on).cast(pl.String)), on=on, how="left", maintain_order="left")
-    write_table(defused(sheet) if out.suffix.lower() == ".csv" else sheet, out)  # people open it in a spreadsheet
+    write_table(defused(sheet) if {".csv", ".tsv"} & {*out.suffixes} else sheet, out)  # people open it in a spreadsheet
     return sheet.height
 
 

@@ -11,18 +11,33 @@ from typing import TypeVar
 import polars as pl
 from pydantic import ValidationError
 
+from customer360.models.files import output
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON, SITE
 from customer360.models.identity.verdicts.decide import REJECTED
 from customer360.models.identity.weighing.doubts import doubts
+from customer360.models.identity.weighing.gate import UNOBSERVED
 from customer360.models.identity.weighing.model import IdentityModel
+from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
 from customer360.platform.sources import formats
 from customer360.platform.sources.formats import delimited
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, together
+
+ROW_AS_ID_ADVICE = 'unique_id: is missing: the column of the ids, or "@row" where rows have none'
+# What stands where nobody has a number.
+NO_NUMBERS = ("123456789", "1234567890", "0123456789", "987654321", "9876543210", "12345678", "na", "none", "null",
+              "nan", "nil", "unknown", "keine", "nicht vorhanden", "inconnu", "desconocido")  # fmt: skip
+MOST_NAMES_PER_NUMBER = 8  # a household's, and errors in them
+# Columns of a record -> what they are compared as; a street without its name may be a house number.
+STANDARDIZED = {
+    "first_name": ["given_name_std"], "last_name": ["family_name_std"], "email_address": ["email_std"],
+    "phone_number": ["phone_std"], "date_of_birth": ["dob_std"], "gender": ["gender_std"],
+    "address_line_1": ["street_std", "number_std"], "city": ["city_std"], "zip_code": ["zip_std"],
+}  # fmt: skip
 
 
 def identity_rules(path: Path | None) -> IdentityRules:
@@ -45,17 +60,43 @@ def _checked(model: type[Shape], path: Path) -> Shape:
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as fault:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        lines = [
+            f"  {ROW_AS_ID_ADVICE}"
+            if (e["type"], e["loc"]) == ("missing", ("unique_id",))
+            else f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})"
+            for e in fault.errors()
+        ]
         raise ConfigError(f"{path}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
 
 
 def read_people(files: Sequence[Path], mapping: PeopleMapping) -> pl.DataFrame:
     """Customer records of files in any format that `read_table` reads. Raises SourceError for a file that cannot be
     read, ConfigError for a mapping that does not fit."""
-    return people_records({str(file): _with_one_value(file, read_table(file), mapping) for file in files}, mapping)
+    tables = {str(file): _with_one_value(file, read_table(file, mapping.encoding), mapping) for file in files}
+    return without_shared_numbers(people_records(tables, mapping), mapping)
 
 
-def read_table(file: Path) -> pl.DataFrame:
+def without_shared_numbers(records: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
+    """The records without numbers of `identifiers` that are nobody's own: placeholders such as 999-99-9999 and n/a, and
+    what more than a household's given names share. What is left out is said."""
+    named = [pl.col(name) for name in ("first_name", "full_name") if name in records.columns]
+    who = pl.coalesce(named).str.to_lowercase() if named else pl.col("record_id")
+    for column, name in mapping.numbers.items():
+        plain = pl.col(name).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
+        repeated = (plain.str.strip_chars(plain.str.head(1)) == "") & (plain.str.len_chars() > 3)
+        placeholder = plain.is_in(NO_NUMBERS) | repeated | (plain.str.strip_chars("0") == "")
+        shared = who.n_unique().over(plain) > MOST_NAMES_PER_NUMBER
+        nobodys = records.select(pl.col(name).is_not_null() & (placeholder | shared)).to_series().fill_null(False)
+        if nobodys.any():
+            telemetry.log.warning(
+                f"identifier {column!r}: {int(nobodys.sum()):,} of {records[name].count():,} numbers are placeholders, "
+                f"or shared by more than {MOST_NAMES_PER_NUMBER} given names; they say nothing"
+            )
+            records = records.with_columns(pl.when(~nobodys).then(name).alias(name))
+    return records
+
+
+def read_table(file: Path, encoding: str = "auto") -> pl.DataFrame:
     """Rows of a file of any format that sources deliver (CSV in its dialects and encodings, JSON, Excel, Parquet,
     Avro, XML, packed or not), told by its content. Whole numbers that a format stores as fractions are whole again.
 
@@ -65,7 +106,7 @@ def read_table(file: Path) -> pl.DataFrame:
     if not file.is_file():
         raise SourceError(f"{file} is a folder" if file.is_dir() else f"{file} does not exist")
     try:
-        frame = pl.read_parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _records(file)
+        frame = pl.read_parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _records(file, encoding)
     except (pl.exceptions.PolarsError, OSError, EOFError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise SourceError(f"{file} cannot be read as {file.suffix or 'CSV'}: {reason}") from None
@@ -74,9 +115,11 @@ def read_table(file: Path) -> pl.DataFrame:
     return named.with_columns(pl.col(whole).cast(pl.Int64, strict=False))
 
 
-def _records(file: Path) -> pl.DataFrame:
+def _records(file: Path, encoding: str) -> pl.DataFrame:
     with file.open("rb") as stream:
-        read = together(formats.pieces(stream, Options(), file.name))
+        read = together(formats.pieces(stream, Options(encoding=encoding), file.name))
+    for note in read.notes:
+        telemetry.log.warning(f"{file.name}: {note}")
     if read.dead.height and bool((read.dead[POSITION] > 0).all()) and file.suffix.lower() in (".csv", ".tsv", ".txt"):
         # A lone byte in another encoding costs its sign, not its person; what shifts cells is refused.
         return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
@@ -127,16 +170,38 @@ def _holds_json_lists(values: pl.Series) -> bool:
 
 
 def write_table(frame: pl.DataFrame, file: Path) -> None:
-    """Parquet, or CSV where the name ends so (nested columns as JSON)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix.lower() == ".csv":
+    """In the kind that the ending tells (see `output`); in CSV and TSV nested columns are JSON. Raises SourceError."""
+    if {".csv", ".tsv"} & {suffix.lower() for suffix in file.suffixes}:
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         flat = [
             pl.Series(name, [pl.Series([value]).to_frame("v").write_json() for value in frame[name]]) for name in nested
         ]
-        frame.with_columns(flat).write_csv(file)
-    else:
-        frame.write_parquet(file)
+        frame = frame.with_columns(flat)
+    output.write(frame, file)
+
+
+def edges_beside(out: Path) -> Path:
+    """Where the scored pairs of a result go: `out_edges.csv.gz` for `out.csv.gz`."""
+    ending = "".join(out.suffixes[-2:] if out.suffix.lower() == ".gz" else out.suffixes[-1:])
+    return out.with_name(f"{out.name.removesuffix(ending)}_edges{ending}")
+
+
+def silent(standard: pl.DataFrame) -> list[str]:
+    """Which of the filled values say nothing once they are standardized, in a line, or none."""
+    lost = {}
+    for column, made in STANDARDIZED.items():
+        if column in standard.columns:
+            filled = standard[column].is_not_null()
+            unused = filled & standard.select(pl.all_horizontal(pl.col(made).is_null())).to_series()
+            lost[column] = (int(unused.sum()), int(filled.sum()))
+    told = [f"{column} {count:,} of {of:,}" for column, (count, of) in lost.items() if count]
+    if not told:
+        return []
+    foreign = 2 * lost.get("phone_number", (0, 1))[0] > lost.get("phone_number", (0, 1))[1]
+    advice = "; where the phone numbers are of another country, give the mapping its `country`" if foreign else ""
+    return [
+        f"values that say nothing (placeholders, what is no such value, or many names share): {', '.join(told)}{advice}"
+    ]
 
 
 def clusters(resolution: Resolution, records: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
@@ -189,9 +254,25 @@ def summary(
         *waiting(resolution, review_weight),
         *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in believed.items()),
         *(f"  {line}" for line in doubts(model, resolution.model.idle_vetoes)),
-        *(f"  {place}: {reason}" for place, reason in model["replaced"].items()),
+        *_stated(model["replaced"]),
         *(f"  key {key}: {count:,} values are shared by too many records" for key, count in resolution.dropped.items()),
         "seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()),
+    ]
+
+
+def _stated(replaced: Mapping[str, str]) -> list[str]:
+    """Of which levels too few pairs were seen to measure anything, a line per comparison; other reasons as they are."""
+    levels: dict[str, dict[str, None]] = {}
+    others = []
+    for place, reason in replaced.items():
+        comparison, _, level = place.partition(" / ")
+        if UNOBSERVED in reason:
+            levels.setdefault(comparison, {})[level.rpartition(" / ")[0]] = None
+        else:
+            others.append(f"  {place}: {reason}")
+    return others + [
+        f"  {comparison}: too few pairs to measure, stated values used: {'; '.join(found)}"
+        for comparison, found in levels.items()
     ]
 
 

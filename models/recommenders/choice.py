@@ -41,6 +41,7 @@ ENOUGH_USERS = 200
 FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
 RANKER_USERS = 200
 HELD_BACK = "popularity_28d"
+BY_PROPERTIES = frozenset({"content", "two_tower"})  # methods that say something of a product which one user has
 RESTRAINTS = (0.05, 0.1, 0.15)  # of the standard deviation of scores; more is paid for in a window to come
 RECALL_GIVEN = 0.015  # of plain Recall@20, as a share of it, for lists that show more of the catalogue
 ALL = 1.0  # of the candidates that are not relevant
@@ -115,7 +116,11 @@ class Way:
         """Candidates of some users, the `k` best of each among them, and the score of each."""
         if self.ranker is not None:
             found = union(log, scorers, users, mode, max(k, PER_METHOD))
-            return found, held_back(self.ranker.score(found, facts), found, self.restraint)
+            score = held_back(self.ranker.score(found, facts), found, self.restraint)
+            if mode == "new" and BY_PROPERTIES.isdisjoint(found.names):
+                untold = facts.alone[users][found.user]
+                score = np.where(untold, np.log1p(popular.fading(log, popular.LATELY))[found.item], score)
+            return found, score
         against = Restraint(HELD_BACK, self.restraint) if self.restraint else None
         used = [*self.weights, *([HELD_BACK] if against and HELD_BACK not in self.weights else [])]
         return best_of_blend(log, {name: scorers[name] for name in used}, self.weights, users, mode, k, against)

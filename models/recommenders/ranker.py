@@ -56,6 +56,15 @@ class Facts:
         return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
 
     @cached_property
+    def alone(self) -> Flags:
+        """Users all of whose items nobody else has: no method that goes by who has what tells them from anybody, and
+        trees would put first what they take for new or rare."""
+        users, items = self._history.nonzero()
+        shared = np.bincount(items, minlength=self.log.shape[1]) > 1
+        held, known = (np.bincount(users, of, self.log.shape[0]) for of in (None, shared[items]))
+        return (held > 0) & (known == 0)
+
+    @cached_property
     def _history(self) -> sparse.csr_array:
         return self.log.matrix()
 

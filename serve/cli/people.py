@@ -17,18 +17,24 @@ def resolve(
     files: Annotated[
         list[Path], typer.Option("--input", help="CSV, Excel, JSON or Parquet of people; give it once per file")
     ],
-    mapping: Annotated[Path, typer.Option(help="YAML: unique_id, source, columns of the file by attribute")],
-    out: Annotated[Path, typer.Option(help="Clusters, Parquet or CSV: unique_id, person_id, source")],
+    mapping: Annotated[
+        Path,
+        typer.Option(help="YAML: unique_id, columns of the file by attribute; source, identifiers, country, encoding"),
+    ],
+    out: Annotated[Path, typer.Option(help="Clusters, Parquet, CSV, TSV or JSON lines: unique_id, person_id, source")],
     edges: Annotated[Path | None, typer.Option(help="Scored pairs; default: beside --out, named …_edges")] = None,
     rules: RulesOption = None,
 ) -> None:
     """Deduplicate or link people of any files, without labels: who is one person, and why."""
-    from customer360.models.files import people
+    from customer360.models.files import output, people
     from customer360.models.identity import resolve as resolve_records
     from customer360.models.identity.evidence.standardize import standardize
     from customer360.models.identity.phases import timed
     from customer360.models.identity.spill import kept, spilling
 
+    scored = edges or people.edges_beside(out)
+    for place in (out, scored):
+        output.require(place, *files, mapping)
     shape = people.read_mapping(mapping)
     limits = shape.applied_to(people.identity_rules(rules))
     seconds: dict[str, float] = {}
@@ -38,13 +44,14 @@ def resolve(
         with timed(seconds, "standardize"):
             records = kept(records)
             standard = standardize(records, limits)
+        silent = people.silent(standard)
         resolution = resolve_records(standard, limits)
     seconds |= resolution.seconds
     with timed(seconds, "write"):
-        scored = edges or out.with_name(f"{out.stem}_edges{out.suffix}")
         people.write_table(people.clusters(resolution, records, shape), out)
         people.write_table(people.scored_edges(resolution, records, shape), scored)
-    for line in people.summary(records, resolution, seconds, limits.decision.review_weight):
+    told, *more = people.summary(records, resolution, seconds, limits.decision.review_weight)
+    for line in (told, *silent, *more):
         typer.echo(line)
     typer.echo(f"written: {out}, {scored}")
 

@@ -9,27 +9,39 @@ import polars as pl
 from customer360.models.identity.evidence.scripts import folded
 from customer360.models.identity.evidence.steps import Stage, Step
 
-# How months begin in English, German, Dutch, French, Spanish, Italian, Portuguese, Polish and Russian, as `folded`.
+# How months begin, as `folded`, in English, German, Dutch, the languages of Scandinavia, French, Spanish, Italian,
+# Portuguese, Romanian, Polish, Czech, Hungarian, Finnish, Turkish, Indonesian, Russian, Ukrainian, Bulgarian, Serbian,
+# Greek, Hebrew, Arabic, Hindi and Thai.
 _MONTHS = (
-    "jan janv gen ene sty янв", "feb fev lut фев", "mar mrz maa marz мар", "apr avr abr kwi апр",
-    "may mai mei mag maj мая маи",
-    "jun juin giu cze июн", "jul juil lug lip июл", "aug aou ago sie авг", "sep set wrz сен", "oct okt ott out paz окт",
-    "nov lis ноя", "dec dez dic gru дек",
-)  # fmt: skip
+    "jan janv gen ene sty led ian tam oca янв січ яну јан ιαν ינו يناير जनवरी มกรา",
+    "feb fev lut uno hel sub фев лют феб φεβ פבר فبراير फरवरी फ\u093cरवरी กุมภา",
+    "mar mrz maa marz bre мар бер μαρ מרס מרץ مارس मार्च มีนา",
+    "apr avr abr kwi dub huh nis апр кві απρ אפר ابريل अप्रैल เมษา",
+    "may mai mei mag maj kve tou мая маи тра мај μαι מאי مايو मई พฤษภา",
+    "jun juin giu cze cerv iun kes haz июн чер юни јун ιουν יונ يونيو जून มิถุนา",
+    "jul juil lug lip cervenc cervenec iul hei tem июл лип юли јул ιουλ יול يوليو जुलाई กรกฎา",
+    "aug aou ago sie srp avg elo agu авг сер αυγ אוג اغسطس अगस्त สิงหา",
+    "sep set wrz zar szep syy eyl сен вер сеп σεπ ספט سبتمبر सितंबर กันยา",
+    "oct okt ott out paz rij lok eki окт жов οκτ אוק اكتوبر अक्टूबर ตุลา",
+    "nov lis noi marras kas ноя лис ное нов νοε נוב نوفمبر नवंबर พฤศจิกา",
+    "dec dez dic gru pro des jou ara дек гру дец δεκ דצמ ديسمبر दिसंबर ธันวา",
+)
 _PLACES = {start: str(place) for place, starts in enumerate(_MONTHS, 1) for start in starts.split()}
 _NAMES = "|".join(sorted(_PLACES, key=lambda start: (-len(start), start)))
-_WORD = rf"({_NAMES})\p{{L}}*"
+_WORD = rf"({_NAMES})[\p{{L}}\p{{M}}]*"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+)?"
 _YEAR = r"([0-9]{4}|[0-9]{2})(?:\s.*)?"
 _DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0, 0x966, 0xE50, 0xFF10) for digit in range(10)}
 # Form -> pattern and what its groups are.
 _FORMS = {
     "first": (r"^([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})(?:[^0-9].*)?$", "ymd"),
-    "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})(?:\s.*)?$", "aby"),
-    "packed": (r"^([0-9]{8})$", ("all",)),
-    "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2}))?$", "ym"),
+    "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})\.?(?:\s.*)?$", "aby"),
+    "packed": (r"^([0-9]{8})(?:[0-9]{6})?$", ("all",)),
+    "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2})-?)?$", "ym"),
+    "brief": (r"^([0-9]{1,2})[-/.]([0-9]{4})$", "my"),
     "worded": (rf"^([0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[-/., ]*{_WORD}[-/., ]*{_YEAR}$", "dmy"),
-    "american": (rf"^{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+{_YEAR}$", "mdy"),
-    "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})$", "ymd"),
+    "american": (rf"^{_WEEKDAY}{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+{_YEAR}$", "mdy"),
+    "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})\.?$", "ymd"),
     "monthly": (rf"^{_WORD}[-/., ]*([0-9]{{4}})$", "my"),
 }  # fmt: skip
 # Two-digit years up to this one are of the 2000s, unless the column shows that nobody was born in them.
@@ -37,6 +49,12 @@ _PIVOT = 26
 _STEP = 5
 _MANY = 50  # two-digit years of a column that show what ages there are
 _BUDDHIST = (2400, 2600)
+# Eras of Japan and of the Republic of China -> the year before their first.
+_ERAS = {
+    "明治": 1867, "大正": 1911, "昭和": 1925, "平成": 1988, "令和": 2018, "m": 1867, "t": 1911, "s": 1925, "h": 1988,
+    "r": 2018, "民国": 1911, "民國": 1911,
+}  # fmt: skip
+_OF_ERA = rf"^(?:中華|中华)?({'|'.join(_ERAS)})[. ]*([0-9]{{1,3}}|元)[-/. 年]+([0-9]{{1,2}})[-/. 月]+([0-9]{{1,2}})日?$"
 _YEARS = (1000, 2100)
 
 
@@ -53,10 +71,12 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
     from 1000 to 2100. `month_first` decides where no value of the column tells (all of 03/04/1980)."""
     text = pl.col("text")
     clean = folded(pl.col(column)).str.replace_many(_DIGITS).str.strip_chars().str.replace(r"\.0$", "")
+    clean = _of_the_common_era(clean)
     clean = (
         clean.str.replace_all(r"\s*[年月년월]\s*", "-")
         .str.replace(r"\s*[日일].*$", "")
         .str.replace_all(r" (?:de|del|of) ", " ")
+        .str.replace_all(r"\.\s+", ".")
     )
     extracted = {
         f"{form}_{part}": text.str.extract(pattern, place)
@@ -66,6 +86,15 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
     year = pl.coalesce("last_y", "worded_y", "american_y")
     short = {"short": pl.when(year.str.len_chars() == 2).then(year.cast(pl.Int32))}
     return {"text": clean}, extracted, short, _order(month_first), _parts(), {"iso": _iso(*(pl.col(p) for p in "ymd"))}
+
+
+def _of_the_common_era(text: pl.Expr) -> pl.Expr:
+    """平成3年2月12日, S42.8.3 and 民國80年2月12日 as 1991-2-12, 1967-8-3 and 1991-2-12."""
+    first, year, month, day = (text.str.extract(_OF_ERA, place) for place in range(1, 5))
+    before = first.replace_strict(_ERAS, default=None, return_dtype=pl.Int32)
+    counted = pl.when(year == "元").then(1).otherwise(year.cast(pl.Int32, strict=False))
+    common = pl.concat_str((before + counted).cast(pl.String), month, day, separator="-")
+    return pl.coalesce(common, text)
 
 
 def _order(month_first: bool) -> dict[str, pl.Expr]:
@@ -108,7 +137,15 @@ def _parts() -> dict[str, pl.Expr]:
     )
     return {
         "y": pl.coalesce(
-            "first_y", cut((0, 4), (4, 4)), "last_y", "worded_y", "american_y", "early_y", "monthly_y", "partial_y"
+            "first_y",
+            cut((0, 4), (4, 4)),
+            "last_y",
+            "worded_y",
+            "american_y",
+            "early_y",
+            "monthly_y",
+            "brief_y",
+            "partial_y",
         ),
         "m": pl.coalesce(
             "first_m",
@@ -118,6 +155,7 @@ def _parts() -> dict[str, pl.Expr]:
             american,
             early,
             monthly,
+            "brief_m",
             "partial_m",
         ),
         "d": pl.coalesce(

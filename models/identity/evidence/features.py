@@ -156,7 +156,8 @@ def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Exp
 def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     """Further evidence, from what `compared` gives."""
     digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
-    desk = pl.col("email").str.split("@").list.first().str.replace(r"[0-9]+$", "").is_in(sorted(std.role_mailboxes))
+    # A desk may say where it stands, or which of several it is: info.berlin, sales-uk, office2.
+    desk = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*(?:[._-][^@]*)?@", 1).is_in(sorted(std.role_mailboxes))
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
     roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})

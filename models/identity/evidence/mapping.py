@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from customer360.models.identity.evidence.dates import iso_dates
 from customer360.models.identity.rules import IdentityRules
+from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError
 
 Attribute = Literal[
@@ -25,11 +26,18 @@ Attribute = Literal[
 ]  # fmt: skip
 ATTRIBUTES: tuple[str, ...] = get_args(Attribute)
 FILE_AS_SOURCE = "@file"
+ROW_AS_ID = "@row"
+# Both letters that a column of genders holds -> what they mean: hombre and mujer, férfi and nő, erkek and kadın.
+_OTHER_LETTERS = {
+    frozenset("hm"): {"h": "m", "m": "f"}, frozenset("fn"): {"f": "m", "n": "f"}, frozenset("ek"): {"e": "m", "k": "f"},
+}  # fmt: skip
 
 
 class PeopleMapping(BaseModel):
     """`columns`: attribute -> column(s). `identifiers`: columns that hold a person's own number (tax, loyalty card).
-    `source`: a column, or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says.
+    `unique_id`: a column, or "@row" for the number of each row, the first below the header being 1. `source`: a column,
+    or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says. `encoding`: that of
+    text files which are neither UTF-8 nor UTF-16 nor Windows-1252.
     `entity`: what all records are, `site` a place of an organisation such as a branch; without it each record's
     `entity_type` says so, or else its names."""
 
@@ -40,12 +48,18 @@ class PeopleMapping(BaseModel):
     columns: dict[Attribute, tuple[str, ...]] = Field(min_length=1)
     identifiers: tuple[str, ...] = ()
     country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    encoding: str = "auto"
     entity: Literal["person", "organisation", "site"] | None = None
 
     @field_validator("entity", mode="before")
     @classmethod
     def _either_spelling(cls, value: object) -> object:
         return "organisation" if value == "organization" else value
+
+    @field_validator("identifiers", mode="before")
+    @classmethod
+    def _one_or_several_numbers(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -94,7 +108,7 @@ def people_records(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> pl
             "ids must be unique within a source"
             if mapping.source
             else 'if each file numbers its own people, add `source: "@file"` (or `source: COLUMN`) to the mapping; '
-            "else make the ids unique"
+            'where rows have no id of their own, `unique_id: "@row"` numbers them'
         )
         raise ConfigError(
             f"column {mapping.unique_id!r}: {repeated.height} rows share their id with another ({shown}, …); {advice}"
@@ -104,12 +118,13 @@ def people_records(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> pl
 
 def _check_columns(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> None:
     present = {name.strip() for frame in files.values() for name in frame.columns}
-    wanted = {mapping.unique_id, *mapping.identifiers, *(c for columns in mapping.columns.values() for c in columns)}
+    given = () if mapping.unique_id == ROW_AS_ID else (mapping.unique_id,)
+    wanted = {*given, *mapping.identifiers, *(c for columns in mapping.columns.values() for c in columns)}
     wanted |= {mapping.source} if mapping.source and mapping.source != FILE_AS_SOURCE else set()
     if absent := sorted(wanted - present):
         raise ConfigError(f"the mapping names columns that no file has: {absent}; the files have {sorted(present)}")
     for name, frame in files.items():
-        if mapping.unique_id not in {column.strip() for column in frame.columns}:
+        if not set(given) <= {column.strip() for column in frame.columns}:
             raise ConfigError(f"{name} has no column {mapping.unique_id!r}; it has {frame.columns}")
 
 
@@ -123,7 +138,7 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
         else pl.lit(None, pl.String)
     )
     records = frame.select(
-        _text(frame, (mapping.unique_id,)).alias("unique_id"),
+        _ids(frame, mapping).alias("unique_id"),
         source.alias("source"),
         *(_text(frame, mapping.columns[name]).alias(name) for name in ATTRIBUTES if name in mapping.columns),
         *(_text(frame, (of,)).alias(name) for of, name in mapping.numbers.items() if name not in mapping.columns),
@@ -136,8 +151,35 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
         american = "country_code" in records.columns and bool(
             (records["country_code"].str.to_uppercase() == "US").any()
         )
-        records = records.with_columns(iso_dates(records["date_of_birth"], month_first=american))
+        dates = iso_dates(records["date_of_birth"], month_first=american)
+        _tell_unread(records["date_of_birth"], dates, file.name, ", ".join(mapping.columns["date_of_birth"]))
+        records = records.with_columns(dates)
+    if "gender" in records.columns:
+        records = records.with_columns(_genders(records["gender"]))
     return records
+
+
+def _ids(frame: pl.DataFrame, mapping: PeopleMapping) -> pl.Expr:
+    if mapping.unique_id == ROW_AS_ID:
+        return pl.int_range(1, pl.len() + 1).cast(pl.String)
+    return _text(frame, (mapping.unique_id,))
+
+
+def _tell_unread(written: pl.Series, dates: pl.Series, file: str, column: str) -> None:
+    """Say how many birth dates say nothing because they cannot be read, and where the first stands."""
+    unread = written.is_not_null() & dates.is_null()
+    if count := int(unread.sum()):
+        telemetry.log.warning(
+            f"{file}, column {column!r}: {count:,} of {written.count():,} values are no dates that can be read, the "
+            f"first in row {int(unread.arg_max() or 0) + 1:,}; they say nothing"
+        )
+
+
+def _genders(values: pl.Series) -> pl.Series:
+    """The values, m and f where a letter of theirs means the other gender beside its fellow."""
+    letters = values.str.to_lowercase()
+    meant = _OTHER_LETTERS.get(frozenset(letters.drop_nulls().unique()))
+    return letters.replace(meant) if meant else values
 
 
 def _text(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Expr:

@@ -19,7 +19,7 @@ _FEMININE = (
     ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ie"), ("", "ina"), ("", "ine"), ("", "ette"),
     ("", "sha"), ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("s", "lle"), ("us", "a"), ("e", "a"),
     ("e", "ine"), ("is", "es"), ("i", "a"), ("y", "ia"), ("k", "ca"), ("k", "cia"), ("k", "que"), ("c", "que"),
-    ("ei", "eia"),
+    ("ei", "eia"), ("ii", "iya"), ("os", "a"), ("os", "ia"), ("is", "a"), ("", "h"),
 )  # fmt: skip
 # Letters that are heard alike.
 _HEARD = str.maketrans("cqgzxwy", "kkkssfi")

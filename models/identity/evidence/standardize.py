@@ -38,6 +38,8 @@ _PLAIN_EMAIL = (
     r"^[a-z0-9_]+(?:[.\-][a-z0-9_]+)*@"
     r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*\.(?:com|net|org|edu|gov|info|io|[a-z]{2})$"
 )
+# "ann lee <ann@post.org>", and "ann@post.org; lee@post.org".
+_EMAIL_IN_TEXT = re.compile(r"<\s*([^<>\s]+@[^<>\s]+)\s*>|^([^<>\s,;|/]+@[^<>\s,;|/]+)(?:\s*[,;|/].*|\?.*)?$")
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
 # No national number has more digits: what is longer has lost the plus before its country code.
@@ -49,6 +51,12 @@ _SURNAME_FIRST = (
     r"^(欧阳|歐陽|司马|司馬|诸葛|諸葛|上官|司徒|皇甫|慕容|令狐|\p{Han})(\p{Han}{1,2})$",
     r"^(\p{Han}{2})(\p{Han}{2})$",
     r"^([\p{Han}\p{Hiragana}]+)\s+([\p{Han}\p{Hiragana}]+)$",
+)
+
+# Short words that are names without their point (Amartya Sen, Min Jun), and letters that are initials without theirs.
+_POINTED_SUFFIXES = (
+    (r"(\S)[\s,]+(?:[sS][eE][nN]\.|[dD]\.\s?[äÄæÆ]\.)\s*$", "$1 senior"),
+    (r"(\S)[\s,]+(?:[jJ][uU][nN]\.|[dD]\.\s?[jJyY]\.)\s*$", "$1 junior"),
 )
 
 
@@ -108,8 +116,17 @@ def name_suffix(name: pl.Expr, std: Standardization) -> pl.Expr:
     """Generational suffix at the end of a name (jr, sr, ii, iii, iv), null when there is none, or nothing else."""
     behind = rf"\S\s+({_any_of(std.name_suffixes)}){_postnominals(std)}$"
     return (
-        plain_text(name).str.extract(behind, 1).replace_strict(std.name_suffixes, default=None, return_dtype=pl.String)
+        plain_text(_in_words(name))
+        .str.extract(behind, 1)
+        .replace_strict(std.name_suffixes, default=None, return_dtype=pl.String)
     )
+
+
+def _in_words(name: pl.Expr) -> pl.Expr:
+    """A name with `sen.`, `jun.`, `d. Ä.` and `d. J.` behind it as senior and junior."""
+    for pattern, word in _POINTED_SUFFIXES:
+        name = name.str.replace(pattern, word)
+    return name
 
 
 def _region(std: Standardization) -> pl.Expr:
@@ -147,7 +164,7 @@ def _names(std: Standardization) -> tuple[Stage, ...]:
 
 def _without_titles(name: pl.Expr, std: Standardization) -> pl.Expr:
     """A name as it is compared, without titles before it, and degrees and suffixes behind it."""
-    plain = plain_text(name.str.replace_all(_attached(std), "$1"))
+    plain = plain_text(_in_words(name).str.replace_all(_attached(std), "$1"))
     titles = rf"^(?:(?:{_any_of(std.name_titles)})\s+(?:(?:and|und|et|y|e)\s+)?)+(\S)"
     suffix = rf"(\S)(?:\s+(?:{_any_of(std.name_suffixes)}))?{_postnominals(std)}$"
     return plain.str.replace(titles, "$1").str.replace(suffix, "$1")
@@ -182,7 +199,12 @@ def _full_names(std: Standardization) -> tuple[Stage, ...]:
     suffix = rf",?\s+(?:{_any_of(std.name_suffixes)})\.?$"
     behind = rf"\S\s+\S+({suffix})"
     degrees = rf"(?:,?\s+(?:{_any_of(std.name_postnominals)})\.?)+$"
-    whole = folded(pl.col("full_name")).str.strip_chars().str.replace(title, "").str.replace(_attached(std), "$1")
+    whole = (
+        folded(_in_words(pl.col("full_name")))
+        .str.strip_chars()
+        .str.replace(title, "")
+        .str.replace(_attached(std), "$1")
+    )
     whole = whole.str.replace(degrees, "")
     tail = whole.str.extract(behind, 1).fill_null("")
     whole = whole.str.replace(rf"(\S\s+\S+?){suffix}", "$1")
@@ -254,8 +276,10 @@ def _emails(std: Standardization) -> Stage:
 
 
 def _parse_email(text: str) -> str | None:
+    """An address as it is written by itself, as a link, with its owner's name before it, or as the first of several."""
+    bare = _EMAIL_IN_TEXT.search(text.removeprefix("mailto:"))
     try:
-        return validate_email(text, check_deliverability=False).normalized.lower()
+        return validate_email(bare[1] or bare[2] if bare else text, check_deliverability=False).normalized.lower()
     except EmailNotValidError:
         return None
 

@@ -101,14 +101,16 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     # Two names, however alike: stated to be, one the other's with a woman's ending, or both listed and neither mistyped
     # nor one name in two ways of writing.
     paired = "(list_contains(l.masculine, r.given) or list_contains(r.masculine, l.given))"
-    two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
+    # Letters make 伟 and 美 alike, as wei and mei.
+    by_one_sign = "coalesce(length(l.given_signs) = 1 and length(r.given_signs) = 1, false)"
+    two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false) or {by_one_sign}
+        or {_by_second_name(rules)}
         or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
             else l.listed_as is not null and r.listed_as is not null end)"""
     mistyped = misspelled("given", "{1}.{0}")
-    # Letters make 伟 and 美 alike, as wei and mei, and 建国 and 建军, whose first sign is that of a generation. Signs
-    # that are made of letters may be mistyped by one, as 준 and 중 are.
-    apart_by_sign = f"""(coalesce(length(l.given_signs) = 1 and length(r.given_signs) = 1, false)
-        or {one_of_two_signs("{1}.{0}")} and not {mistyped if SIGN in idle else "false"}
+    # The first sign of 建国 and 建军 is that of a generation. Signs that are made of letters may be mistyped by one, as
+    # 준 and 중 are.
+    apart_by_sign = f"""({one_of_two_signs("{1}.{0}")} and not {mistyped if SIGN in idle else "false"}
             and not coalesce({within("l.given", "r.given", 1)} and not (l.is_han and r.is_han), false))"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
@@ -170,6 +172,17 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
             from facts
         )
         select rid_l, rid_r, reason, is_proof, is_named from judged where reason is not null order by place"""
+
+
+def _by_second_name(rules: Decision) -> str:
+    """SQL: two names of several words share some, and what they do not share is unlike: Maria Luisa and Maria Rosa are
+    sisters, however alike their names are as a whole."""
+    left, right = "string_split(l.given, ' ')", "string_split(r.given, ' ')"
+    others = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in {left} if not list_contains({right}, a)]
+        for b in {right} if not list_contains({left}, b)]))"""
+    return f"""case when contains(l.given, ' ') and contains(r.given, ' ') and l.given_signs is null
+            and r.given_signs is null and list_has_any({left}, {right})
+        then coalesce({others} < {just_below(rules.twin_similarity)}, false) else false end"""
 
 
 def _resemble(left: str, right: str, rules: Decision) -> str:

@@ -11,6 +11,7 @@ from customer360.models.identity.weighing.comparisons import Comparison
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
 # the same records give the same model bit for bit.
 _DIGITS = 9
+UNOBSERVED = "not observed"
 
 
 def gate(
@@ -53,7 +54,7 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
         if isinstance(value, float) and 0 < value < 1 and value != before[name]:
             level[name] = rounded(value)
         else:
-            replaced[f"{place} / {name[0]}"] = f"not observed; stated value {before[name]:g} used"
+            replaced[f"{place} / {name[0]}"] = f"{UNOBSERVED}; stated value {before[name]:g} used"
     return level
 
 

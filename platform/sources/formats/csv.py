@@ -132,7 +132,7 @@ def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:
     ):
         raise Unreadable("the header line: unbalanced quote; correct the line, or give `header: 0` and `columns`")
     if named and any("\udc80" <= sign <= "\udcff" for cell in rows[header] for sign in cell):
-        raise Unreadable("the header line is not UTF-8; give the source its `encoding`")
+        raise Unreadable("the header line is not UTF-8; state its `encoding`, such as `cp932` or `cp1251`")
     taken = spans[header] if header >= 0 else 0
     above = head[:taken]
     gaps = sum(not line.strip() for line in above.split(b"\n")[:-1]) if above.endswith(b"\n") else 0

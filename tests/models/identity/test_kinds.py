@@ -26,10 +26,13 @@ COUPLES = [
     "Christiane"),
     ("Gabriel", "Gabriela"), ("Petr", "Petra"), ("Claudio", "Claudia"), ("Иван", "Ивана"), ("Александр",
     "Александра"),
+    ("Giuliano", "Giuliana"), ("Zoran", "Zorana"), ("Joël", "Joëlle"), ("Arun", "Aruna"), ("Валерий", "Валерия"),
+    ("Γεώργιος", "Γεωργία"), ("كريم", "كريمة"),
 ]  # fmt: skip
 SIBLINGS = [
     ("Mason", "Logan"), ("Jonas", "Emil"), ("민준", "서연"), ("สมชาย", "สมหญิง"), ("محمد", "محمود"), ("राहुल", "प्रिया"),
     ("太郎", "花子"),
+    ("明", "亮"), ("Maria Luisa", "Maria Rosa"), ("Ali Reza", "Ali Akbar"), ("Anna Sofia", "Lena Sofia"),
     ("Thành", "Hương"), ("Lucía", "Mateo"), ("Olga", "Irina"), ("Ольга", "Ирина"), ("Νίκος", "Ελένη"), ("דוד",
     "שרה"), ("伟", "丽"),
 ]  # fmt: skip
@@ -41,13 +44,19 @@ LONGER = [
     ("Juan Carlos", "Carlos"), ("Anne Marie", "Marie"), ("María del Carmen", "Carmen"), ("J. Edgar", "Edgar"),
     ("Jean-Luc", "Luc"),
     ("Hans-Peter", "Peter"), ("Giovanni Battista", "Giovanni"), ("Mary Ann", "Ann"),
+    ("Abd al-Rahman", "Abdulrahman"), ("Jean P.", "Jean Pierre"), ("Anne Sophie", "Anne Sofie"),
 ]  # fmt: skip
 SHORTER = [("Johannes", "Hans"), ("Francisco", "Paco"), ("Giuseppe", "Peppe"), ("Aleksandr", "Sasha"), ("Małgorzata",
     "Gosia"),
            ("Дмитрий", "Дима"), ("Екатерина", "Катя"), ("José", "Pepe"), ("Elisabeth", "Liesl"), ("Robert",
            "Bob")]  # fmt: skip
-GENERATIONS = [("Sr.", "Jr."), ("II", "III"), ("père", "fils"), ("padre", "hijo"), ("st.", "ml."), ("Senior", "Junior")]
-DESKS = "info office sales kontakt contabilidad accounts admin bestellung ventas biuro".split()
+GENERATIONS = [("Sr.", "Jr."), ("II", "III"), ("père", "fils"), ("padre", "hijo"), ("st.", "ml."), ("Senior", "Junior"),
+    ("d. Ä.", "d.J."), ("sen.", "jun."), ("den eldre", "den yngre"), ("vanhempi", "nuorempi"), ("neto", "filho"),
+    ("1st", "2nd")]  # fmt: skip
+DESKS = (
+    "info office sales kontakt contabilidad accounts admin bestellung ventas biuro verkoop myynti muhasebe info.berlin "
+    "sales-uk office2 einkauf_2"
+).split()
 PLACEHOLDERS = [
     ("FNU", "LNU"),
     ("Test", "Test 2"),

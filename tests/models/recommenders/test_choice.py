@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from customer360.models.recommenders import choice, neighbours, own, popular
+from customer360.models.recommenders import ranker as trees
 from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.choice import Way, Window
 from customer360.models.recommenders.lists import Judge, ranked
@@ -101,6 +102,26 @@ def test_whom_nothing_is_known_of_gets_what_sells_whatever_is_held_back(weights:
     """So does a list end that only a few items have a say in."""
     assert listed(0.3, weights)["u2"] == ["i0", "i1", "i2", "i3", "i4"]
     assert listed(0.3, weights)["u1"] == ["i6", "i7", "i0", "i1", "i2"]
+
+
+class Rarest:
+    """Trees that put first what hardly anybody has."""
+
+    def score(self, found: Candidates, facts: trees.Facts) -> np.ndarray:
+        return -np.log1p(facts.log.sales())[found.item]
+
+
+def test_who_has_what_nobody_has_gets_what_sells_whatever_trees_make_of_it() -> None:
+    days = [(f"u{user}", f"i{item}", 9.0) for item in range(8) for user in range(9 - item)]
+    days += [("z0", "new0", 9.5), ("z1", "new1", 9.5), ("z2", "i7", 9.5)]
+    frame = pl.DataFrame(days, schema=["user", "item", "day"], orient="row").with_columns(kept=pl.lit(True))
+    log = Log.of(frame, 10.0)
+    made = choice.Hybrid(log, "new", popular.FAMILY.fit(log), Way({}, Rarest()), "ranker", {})  # type: ignore[arg-type]
+    asked = log.users.to_list()
+    user, item, _, _ = made.lists(np.arange(len(asked)), 3)
+    first = {name: log.items.gather(item[user == asked.index(name)]).to_list() for name in ("z0", "z1", "z2")}
+    assert first["z0"] == first["z1"] == ["i0", "i1", "i2"]
+    assert first["z2"][0].startswith("new")
 
 
 def test_inputs_of_some_users_are_those_of_all() -> None:

@@ -274,6 +274,14 @@ def test_files_that_do_not_fit_are_named(office: Office, files: Path) -> None:
         "--out",
         files / "m",
     )
+    assert "is the input" in refused("sample-labels", "--edges", people, "--out", people)
     assert "gone.csv" in refused("estimate", "--labels", gone)
     assert "is_match" in refused("estimate", "--labels", people)
+    before = people.read_bytes()
+    assert "is the input" in refused("resolve", "--input", people, "--mapping", mapping, "--out", people)
+    assert "is the input" in refused(
+        "resolve", "--input", people, "--mapping", mapping, "--out", out, "--edges", people
+    )
+    assert "its ending" in refused("resolve", "--input", people, "--mapping", mapping, "--out", files / "out.doc")
+    assert people.read_bytes() == before
     assert not out.exists()

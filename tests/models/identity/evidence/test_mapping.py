@@ -54,6 +54,15 @@ def test_columns_of_identifiers_may_have_any_name():
         {"unique_id": "id", "columns": {"first_name": "name"}, "identifiers": ["USt-IdNr", "USt IdNr"]}
     )
     rows = BERLIN.with_columns(pl.lit("DE 1").alias("USt-IdNr"), pl.lit("DE 2").alias("USt IdNr"))
+    single = PeopleMapping.model_validate({"unique_id": "id", "columns": {"first_name": "name"}, "identifiers": "card"})
+    assert single.identifiers == ("card",)
     records = people_records({"a.csv": rows}, mapping)
     assert records.select("USt_IdNr", "USt_IdNr_1").row(0) == ("DE 1", "DE 2")
     assert mapping.applied_to(IdentityRules()).blocking.identifiers == ("USt_IdNr", "USt_IdNr_1")
+
+
+def test_letters_of_genders_mean_what_they_do_beside_each_other():
+    mapping = PeopleMapping.model_validate({"unique_id": "id", "columns": {"gender": "sex"}})
+    for letters, meant in (("HM", ["m", "f"]), ("fn", ["m", "f"]), ("EK", ["m", "f"]), ("HF", ["H", "F"])):
+        rows = pl.DataFrame({"id": ["1", "2", "3"], "sex": [*letters, ""]})
+        assert people_records({"a.csv": rows}, mapping)["gender"].to_list() == [*meant, None]

@@ -42,6 +42,22 @@ def test_arabic_names_without_vowels_are_those_of_latin_letters(rules):
         assert group == same != other
 
 
+def test_short_words_are_suffixes_with_their_point_alone(rules):
+    assert one(rules, "given_name_std", ["Uwe jun.", "Uwe d.J.", "Min Jun", "Uwe DJ"]) == [
+        "uwe",
+        "uwe",
+        "min jun",
+        "uwe dj",
+    ]
+    assert one(rules, "family_name_std", ["Lang, sen.", "Das Sen"]) == ["lang", "das sen"]
+
+
+def test_genders_of_many_languages_are_two(rules):
+    written = ["weiblich", "Mujer", "女", "Frau", "K", "2", "männlich", "uomo", "Mr", "1", "divers"]
+    frame = standardize(pl.DataFrame({"gender": written}), rules)
+    assert frame["gender_std"].to_list() == ["f"] * 6 + ["m"] * 4 + [None]
+
+
 def test_other_scripts_are_kept(rules):
     assert one(rules, "given_name_std", ["李", "Ольга"]) == ["李", "ольга"]
 
@@ -58,6 +74,17 @@ def test_emails(rules):
         "annlee@gmail.com", "annlee@gmail.com", "a.lee@work.co", None, None, None, None, None, None, "bücher@post.de",
     ]  # fmt: skip
     assert one(rules, "email_user", ["A.Lee+x@work.co", "none@none.com"]) == ["a.lee", None]
+
+
+def test_an_email_with_what_stands_around_it_is_the_email(rules):
+    written = [
+        "Ann Lee <ann.l@post.de>",
+        "mailto:ann.l@post.de",
+        "Ann.L@post.de; bo@post.de",
+        "<ann.l@post.de>",
+        "ann@l@x",
+    ]
+    assert one(rules, "email_std", written) == ["ann.l@post.de"] * 4 + [None]
 
 
 def test_plain_emails_are_what_the_validator_accepts():
@@ -122,6 +149,8 @@ def test_the_order_of_day_and_month_is_read_off_the_file(rules):
         ("Lee, Ann", "ann", "lee"),
         ("Ann Q. Lee jr.", "ann", "lee"),
         ("Thomas Clifford, 1st Baron of Chudleigh", "thomas", "clifford"),
+        ("Hans Lang d. Ä.", "hans", "lang"),
+        ("Amartya Kumar Sen", "amartya", "sen"),
         ("Wilding", "wilding", None),
     ],
 )
