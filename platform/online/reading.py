@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,17 @@ class View:
         except (lmdb.Error, ValueError) as fault:
             raise _unread(kind, fault) from fault
 
-    def mget(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        """Documents in the order of ``keys``; None where there is none. Raises Unsound: one cannot be read."""
+    def mget(
+        self, kind: str, keys: Sequence[str], kept: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    ) -> list[dict[str, Any] | None]:
+        """Documents in the order of ``keys``, or what is ``kept`` of each as soon as it is read; None where there is
+        none. Raises Unsound: one cannot be read."""
         try:
             places = [address(kind, key) for key in keys]
             with self.environment.begin() as transaction:
                 found = [None if self.hidden.holds(place) else transaction.get(place) for place in places]
+            if kept is not None:
+                return [None if text is None else kept(_read(text)) for text in found]
             return [None if text is None else _read(text) for text in found]
         except (lmdb.Error, ValueError) as fault:
             raise _unread(kind, fault) from fault
