@@ -251,6 +251,8 @@ class Gate:
 
     def _came(self, shared: dict[str, Any]) -> None:
         """A body is waited for no longer."""
+        if not shared["late"] and not shared["awaited"]:
+            return
         for counts, name in ((self._late, "late"), (self._awaited, "awaited")):
             for who in shared[name]:
                 counts[who] -= 1

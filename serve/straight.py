@@ -19,12 +19,12 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.serve.api import policy
-from customer360.serve.gate import heads, own_path
+from customer360.serve.gate import own_path
 
 TAKES = ("request", "wanted", "principal", "view")
 LISTS = ("request", "person_id", "wanted", "principal", "view")
 PERSON = "{person_id}"  # in the path of those
-JSON = "application/json"
+JSON = b"application/json"
 
 
 class Straight:
@@ -50,7 +50,7 @@ class Straight:
             await self._listed(scope, receive, send)
             return
         found = self._bodies.get(own_path(scope)) if method == "POST" else None
-        if found is None or heads(scope).get("content-type", "").lower() != JSON:
+        if found is None or _media_type(scope) != JSON:
             await self._app(scope, receive, send)
             return
         await self._posted(found, scope, receive, send)
@@ -97,6 +97,11 @@ class Straight:
         view = await policy.current_view(request)
         response: Response = await route.endpoint(request, wanted, principal, view)
         await response(scope, receive, send)
+
+
+def _media_type(scope: Scope) -> bytes:
+    found: bytes = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return found.lower()
 
 
 def _checked(route: BaseRoute) -> tuple[str, APIRoute, type[BaseModel]]:

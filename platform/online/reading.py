@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ def _read(text: bytes) -> Any:
         return json.loads(text)
 
 
+def _unread(kind: str, fault: Exception) -> Unsound:
+    return Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})")
+
+
 @dataclass(frozen=True)
 class View:
     """One generation, open for reading, and what of it is answered no more; all answers of a request come from one
@@ -54,17 +58,30 @@ class View:
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         """The document, or None. Raises Unsound: it cannot be read."""
-        return self.mget(kind, [key])[0]
+        try:
+            place = address(kind, key)
+            if self.hidden.holds(place):
+                return None
+            with self.environment.begin() as transaction:
+                text = transaction.get(place)
+            return None if text is None else _read(text)
+        except (lmdb.Error, ValueError) as fault:
+            raise _unread(kind, fault) from fault
 
-    def mget(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        """Documents in the order of ``keys``; None where there is none. Raises Unsound: one cannot be read."""
+    def mget(
+        self, kind: str, keys: Sequence[str], kept: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    ) -> list[dict[str, Any] | None]:
+        """Documents in the order of ``keys``, or what is ``kept`` of each as soon as it is read; None where there is
+        none. Raises Unsound: one cannot be read."""
         try:
             places = [address(kind, key) for key in keys]
             with self.environment.begin() as transaction:
                 found = [None if self.hidden.holds(place) else transaction.get(place) for place in places]
+            if kept is not None:
+                return [None if text is None else kept(_read(text)) for text in found]
             return [None if text is None else _read(text) for text in found]
         except (lmdb.Error, ValueError) as fault:
-            raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
+            raise _unread(kind, fault) from fault
 
     def scan(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every key and document of a kind, in order of key; keys too long for the store (`address`) are left out, as
@@ -79,7 +96,7 @@ class View:
                         yield key, _read(cursor.value())
                     found = cursor.next()
         except (lmdb.Error, ValueError) as fault:
-            raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
+            raise _unread(kind, fault) from fault
 
 
 class OnlineStore:

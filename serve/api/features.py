@@ -150,7 +150,7 @@ def _people(
     wants = {name for name, _ in names}
     shows_personal = is_open and any(v == PEOPLE and f in _personal() for v, f in names)
     known = list[Known | None]()
-    for stored in view.people(ids):
+    for stored in view.people(ids, {feature for kind, feature in names if kind == PEOPLE}):
         if stored is not None and shows_personal:
             policy.readings(request).append(stored["profile"]["person_id"])
         known.append(None if stored is None else _known(view, stored, wants))

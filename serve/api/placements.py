@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -74,6 +75,9 @@ class Attributes(BaseModel):
     segment: Id | None = Field(default=None, description="Value segment whose favourites are shown", examples=["GOLD"])
 
 
+UNSAID, UNASKED = Moment(), Attributes()
+
+
 class Wanted(BaseModel):
     """What is to be shown where, to whom. At most one of `person_id` and `account`; with neither, to a visitor."""
 
@@ -99,8 +103,8 @@ class Wanted(BaseModel):
     filter: Condition | None = Field(None, description="A condition on products", examples=['category == "Toys"'])
     boost: list[Boost] = Field(default_factory=list, json_schema_extra={"default": []}, max_length=10)
     diversity: float | None = Field(None, ge=0, lt=1, description="What each further product of a category loses")
-    context: Moment = Field(default_factory=Moment)
-    attributes: Attributes = Field(default_factory=Attributes)
+    context: Moment = Field(default_factory=lambda: UNSAID)  # made once: nothing changes them
+    attributes: Attributes = Field(default_factory=lambda: UNASKED)
     arm: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="Of the caller's experiment; noted with the decision"
     )
@@ -266,7 +270,8 @@ def shown(
     chooser: Chooser = request.app.state.chooser
     facts = chooser.facts(view, [*products, *seeds])
     names = {seed: known.get("name") or seed for seed, known in zip(seeds, facts[len(products) :], strict=True)}
-    scores, base_scores = (of[candidates].tolist() for of in (decision.score, decision.base_score))
+    places = np.array(candidates, dtype=np.int64)
+    scores, base_scores = (of[places].tolist() for of in (decision.score, decision.base_score))
     return [
         {
             "position": position,

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -32,6 +32,7 @@ from customer360.serve.realtime.activity import visitor
 from customer360.serve.realtime.collector import EventCollector
 from customer360.serve.realtime.session import Activities
 
+ALLOWING = frozenset({"person_id", "may_personalize", "may_profile", "risk_reasons"})  # columns that policy looks at
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
 CATALOGUE = ("name", "category", "price", "currency")
 BY_BEARER = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`, or a signed token (JWT)")
@@ -102,15 +103,17 @@ class ServedView(View):
         stored = self.get("person", person_id)
         return None if stored is None else self._allowed([stored], visitor_id)[0]
 
-    def people(self, person_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+    def people(self, person_ids: Sequence[str], columns: Set[str]) -> list[dict[str, Any] | None]:
         """The documents of several persons as `person` gives them, by current or former id, read at once; None where
-        there is no such person, or its records were parted."""
-        stored = self.mget("person", person_ids)
+        there is no such person, or its records were parted. Of profiles these ``columns`` and those that tell what is
+        allowed: whole ones of a hundred persons are memory that no cache has."""
+        kept = partial(_narrowed, columns=frozenset(columns) | ALLOWING)
+        stored = self.mget("person", person_ids, kept)
         if gone := [at for at, document in enumerate(stored) if document is None]:
             led = self.mget("former", [person_ids[at] for at in gone])
             heirs = {at: former["person_ids"] for at, former in zip(gone, led, strict=True) if former is not None}
             single = {at: ids[0] for at, ids in heirs.items() if len(ids) == 1}
-            for at, document in zip(single, self.mget("person", list(single.values())), strict=True):
+            for at, document in zip(single, self.mget("person", list(single.values()), kept), strict=True):
                 stored[at] = document
         found = iter(self._allowed([document for document in stored if document is not None]))
         return [None if document is None else next(found) for document in stored]
@@ -147,6 +150,11 @@ class ServedView(View):
             for item, product in zip(some, self.mget("product", [i["product_id"] for i in some]), strict=True):
                 if is_offered(product):
                     yield {**item, **{name: (product or {}).get(name) for name in CATALOGUE}}
+
+
+def _narrowed(stored: dict[str, Any], columns: Set[str]) -> dict[str, Any]:
+    profile = stored["profile"]
+    return stored | {"profile": {name: profile[name] for name in columns if name in profile}}
 
 
 async def current_view(request: Request) -> ServedView:
@@ -231,8 +239,13 @@ def may_profile(person: dict[str, Any]) -> bool:
 
 def withheld(person: dict[str, Any]) -> list[str]:
     """Groups of the profile that are not shown, because they only serve what the person refused."""
-    allowed = {"PERSONALIZATION": may_personalize(person), "PROFILING": may_profile(person)}
-    return [group for group, purpose in REFUSABLE.items() if not allowed[purpose]]
+    return list(_withheld(may_personalize(person), may_profile(person)))
+
+
+@cache
+def _withheld(personalizes: bool, profiles: bool) -> tuple[str, ...]:
+    allowed = {"PERSONALIZATION": personalizes, "PROFILING": profiles}
+    return tuple(group for group, purpose in REFUSABLE.items() if not allowed[purpose])
 
 
 def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:

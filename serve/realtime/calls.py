@@ -28,7 +28,7 @@ DEEPEST = 254  # levels of objects and lists: what the fast writer writes; who r
 LONGEST_TEXT = 200  # characters of a product's id or a search that a window keeps
 _TEXTS = ("userId", "anonymousId", "previousId", "groupId")
 _OBJECTS = ("properties", "traits", "context", "integrations")
-_OURS = ("writeKey", "eventType", "consents", "trusted")  # of what is sent, nobody's
+_OURS = frozenset({"writeKey", "eventType", "consents", "trusted"})  # of what is sent, nobody's
 _WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -88,7 +88,7 @@ class Reader:
         """
         if not isinstance(given, dict):
             raise Refused("a call is a JSON object")
-        if own_shape.is_one(given):
+        if "type" not in given and own_shape.is_one(given):
             given = own_shape.as_call(given)
         event = given if kind is None else {**given, "type": kind}
         if not (self.page_logins or sent.is_trusted):
@@ -98,17 +98,18 @@ class Reader:
             event["context"] = {**sent.context, **event.get("context", {})}
         at = _moments(event, sent)
         event["writer"] = sent.writer
-        for name in _OURS:
-            event.pop(name, None)
+        if not _OURS.isdisjoint(event):
+            for name in _OURS:
+                event.pop(name, None)
         if sent.is_trusted:
             event["trusted"] = True
         if sent.ip and not event.setdefault("context", {}).get("ip"):
             event["context"]["ip"] = sent.ip
         name = str(event.get("event", "")).strip().lower()
-        found = self._type(event, name, sent)
+        found = self.types.get(name, "") if event["type"] == "track" else _type(event, sent)
         if found:
             event["eventType"] = found
-        allowed, refused = self._consent(event)
+        allowed, refused = self._consent(event["context"]) if event.get("context") else (_NONE, _NONE)
         if (allowed or refused) and (event["type"] in ("identify", "alias") or name in CONSENT_EVENTS):
             answers = [(p, "NO") for p in sorted(refused)]
             if sent.is_trusted:  # everybody may refuse, as that harms least; not everybody may allow
@@ -130,19 +131,9 @@ class Reader:
         entry = Entry(event["messageId"], record, who or user or event["messageId"])
         return Call(entry, step, visitor(who) if who else None, account(self.system, user) if user else None)
 
-    def _type(self, event: dict[str, Any], name: str, sent: Sent) -> str:
-        kind = event["type"]
-        if kind == "track":
-            return self.types.get(name, "")
-        if kind in ("page", "screen"):
-            return "PAGE_VIEW"
-        if kind == "identify":
-            return "LOGIN" if event.get("userId") and event.get("anonymousId") else ""
-        return "LOGIN" if kind == "alias" and sent.is_trusted else ""
-
-    def _consent(self, event: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-        """Purposes that an event says yes to, and no; no wins."""
-        said = (event.get("context") or {}).get("consent")
+    def _consent(self, context: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        """Purposes that the context of an event says yes to, and no; no wins."""
+        said = context.get("consent")
         said = said.get("categoryPreferences") if isinstance(said, dict) else None
         if not isinstance(said, dict) or not said:
             return _NONE, _NONE
@@ -154,6 +145,16 @@ class Reader:
 
 
 _NONE: frozenset[str] = frozenset()
+
+
+def _type(event: dict[str, Any], sent: Sent) -> str:
+    """The type of a call that is no track."""
+    kind = event["type"]
+    if kind in ("page", "screen"):
+        return "PAGE_VIEW"
+    if kind == "identify":
+        return "LOGIN" if event.get("userId") and event.get("anonymousId") else ""
+    return "LOGIN" if kind == "alias" and sent.is_trusted else ""
 
 
 def refusal(raw: bytes, reason: str, owner: str = "") -> Entry:
@@ -205,7 +206,7 @@ def _check(event: dict[str, Any]) -> None:
     if kind not in KINDS:
         raise Refused(f"type is none of {', '.join(KINDS)}")
     for name in _TEXTS:
-        if name in event:
+        if name in event and not _is_id(event[name]):
             _id(event, name)
     for name in _OBJECTS:
         if name in event and not isinstance(event[name], dict):
@@ -227,10 +228,12 @@ def _check(event: dict[str, Any]) -> None:
         raise Refused(f"messageId is a text of at most {LONGEST_ID} printable characters")
 
 
+def _is_id(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= LONGEST_ID and value.isprintable() and not value.isspace()
+
+
 def _id(event: dict[str, Any], name: str) -> None:
     value = event[name]
-    if type(value) is str and 0 < len(value) <= LONGEST_ID and value.isprintable() and not value.isspace():
-        return
     if isinstance(value, int) and not isinstance(value, bool):
         event[name] = value = str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -245,14 +248,15 @@ def _moments(event: dict[str, Any], sent: Sent) -> datetime:
     """
     original = event.get("originalTimestamp", event.get("timestamp"))
     said = event.get("sentAt", sent.sent)
-    happened, left = moment(original), moment(said)
+    happened, left = moment(original), None if said is None else moment(said)
     at = sent.received if happened is None else happened
     if happened is not None and left is not None:
         try:
             at = sent.received - (left - happened)
         except OverflowError:
             at = sent.received
-    at = min(at, sent.received)  # what is yet to come would be newer than every answer after it
+    if at > sent.received:
+        at = sent.received  # what is yet to come would be newer than every answer after it
     event["receivedAt"], event["timestamp"] = sent.received, at
     for name, value in (("originalTimestamp", original), ("sentAt", said)):
         if value is None:
@@ -269,6 +273,8 @@ def moment(value: Any) -> datetime | None:
     try:
         if isinstance(value, str):
             found = datetime.fromisoformat(value)
+            if found.tzinfo is UTC:
+                return found
             return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return _EPOCH + timedelta(milliseconds=value)

@@ -151,30 +151,23 @@ class EventCollector:
             Overdrawn: the key has sent too much.
             Busy, OSError: nothing is acknowledged.
         """
+        is_trusted = principal.name in self.said.trusted
+        by = Sent(datetime.now(UTC), principal.name, is_trusted, ip=ip if self.said.keep_ip else None)
         try:
-            is_trusted = principal.name in self.said.trusted
-            by = Sent(datetime.now(UTC), principal.name, is_trusted, ip=ip if self.said.keep_ip else None)
-            calls, sent = _opened(body, kind, by)
+            good, refused, owe = self._judged(body, kind, principal, by, ip)
         except Refused as fault:
             self._charge(principal, [], ip)
             await self._commit.append([refusal(_without_key(body), str(fault), principal.name)])
             REFUSED.inc()
             raise
-        owe = self._charge(principal, calls, ip)
-        good: list[Call] = []
-        refused: dict[int, str] = {}
-        for place, given in enumerate(calls):
-            try:
-                good.append(self._reader.call(given, sent, kind))
-            except Refused as fault:
-                refused[place] = str(fault)
         entries = [call.entry for call in good] + _letters(body, kind, refused, by)
         if entries:
             # Heavy events count as several, or who has a key that stands in pages would fill the log within its rate:
             # each of a batch's calls is kept with the context of the batch.
-            owe(max(sum(len(entry.record) for entry in entries) // COUNTED_BYTES - len(calls), 0))
+            size = sum([len(entry.record) for entry in entries])
+            owe(max(size // COUNTED_BYTES - len(good) - len(refused), 0))
             fresh = at = 0
-            for piece in _pieces(entries):
+            for piece in _pieces(entries) if size > PIECE else (entries,):
                 answers = await self._commit.append(piece)
                 new = [call for call, is_new in zip(good[at:], answers, strict=False) if is_new]
                 self.activities.note_all((c.step, c.visitor_id, c.account_id) for c in new if c.step is not None)
@@ -183,6 +176,27 @@ class EventCollector:
                 if count:
                     outcome.inc(count)
         return Taken(len(good), refused)
+
+    def _judged(
+        self, body: bytes, kind: str | None, principal: Principal, by: Sent, ip: str | None
+    ) -> tuple[list[Call], dict[int, str], Callable[[int], None]]:
+        """The good calls of a body, why others are none, by their place, and how to count more for them. What the body
+        was read into ends here: held until it is durable, it would be memory that the next request takes anew.
+
+        Raises:
+            Refused: the body cannot be read.
+            Overdrawn: the key has sent too much.
+        """
+        calls, sent = _opened(body, kind, by)
+        owe = self._charge(principal, calls, ip)
+        good: list[Call] = []
+        refused: dict[int, str] = {}
+        for place, given in enumerate(calls):
+            try:
+                good.append(self._reader.call(given, sent, kind))
+            except Refused as fault:
+                refused[place] = str(fault)
+        return good, refused, owe
 
     def _charge(self, principal: Principal, calls: list[Any], address: str | None) -> Callable[[int], None]:
         """Count calls against the rate of a key; gives how to count more for the same. A key of pages is shared by who

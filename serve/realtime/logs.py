@@ -210,7 +210,7 @@ class GroupCommit:
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
         """Keep entries, as `Log.append`. Raises Busy also where too much waits."""
         loop = asyncio.get_running_loop()
-        size = sum(len(entry.record) for entry in entries)
+        size = sum([len(entry.record) for entry in entries])
         mine = _Waiting(entries, size, loop, loop.create_future())
         with self._changed:
             if self._bytes + size > MOST_WAITING:

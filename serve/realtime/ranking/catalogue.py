@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from threading import Lock, local
 from typing import Any
 
@@ -74,6 +75,11 @@ class Catalogue:
             frame["margin_rate"].fill_null(0.0).round(4).to_numpy(),
             fresh.to_numpy(),
         )
+
+    @cached_property
+    def names(self) -> NDArray[np.object_]:
+        """Products by place, for many places at once."""
+        return np.array(self.products, dtype=object)
 
     def places(self, products: Iterable[str]) -> Ints:
         """Their places; `UNKNOWN` for those that are not here."""

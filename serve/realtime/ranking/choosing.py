@@ -41,6 +41,7 @@ SESSION = 20  # products of a session that make its vector
 PINNED = 10  # products of one pin
 MOST_LISTS, MOST_STORES = 20_000, 500  # that are kept of a publication
 FALLBACK_ITEMS = 120  # popular products of a degraded answer
+TOLD = ("interest", "activity")  # values that tell of a person
 NOT_READY, LATE = "the catalogue is being read", "time"
 
 
@@ -158,7 +159,8 @@ class Chooser:
         shelf = self._shelves.of(view)
         if shelf is None:
             return [document or {} for document in view.mget("product", products)]
-        return [shelf.catalogue.shown[place] for place in shelf.catalogue.places(products)]
+        place, shown = shelf.catalogue.place, shelf.catalogue.shown
+        return [shown[place.get(product, UNKNOWN)] for product in products]
 
     def offered(self, view: View, items: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]] | None:
         """The first ``k`` of some items (with a product_id) that may be shown at all, each with what is shown of its
@@ -285,9 +287,9 @@ def _reason(asked: Asked, slate: Slate) -> Why | None:
     if not asked.is_personal:
         return "consent"
     mine = filtering.PERSONAL & slate.sources.keys()
-    if not mine and not any(v.any() for name, v in slate.values.items() if name in ("interest", "activity")):
+    if not mine and not any(np.count_nonzero(slate.values[name]) for name in TOLD if name in slate.values):
         return "no history"
-    if mine and not any(slate.may[slate.sources[name]].any() for name in mine):
+    if mine and not any(np.count_nonzero(slate.may[slate.sources[name]]) for name in mine):
         return "nothing available"
     return None
 
@@ -339,11 +341,9 @@ def _found(
             open_[own[own >= 0]] = False
             lists["nearest"] = shelf.nearest.search(query, open_, PER_SOURCE)
     lists["pinned"] = _pinned(shelf.catalogue, asked, rules, allowed)
-    lists = {
-        name: _within(listed, asked.given)
-        for name, listed in lists.items()
-        if name in ("given", "pinned") or weights.get(name, 0)
-    }
+    lists = {n: listed for n, listed in lists.items() if n in ("given", "pinned") or weights.get(n, 0)}
+    if asked.given is not None:
+        lists = {name: _within(listed, asked.given) for name, listed in lists.items()}
     return Found(lists, interests, frozenset(mine), model, late)
 
 
@@ -357,10 +357,8 @@ def _pinned(catalogue: Catalogue, asked: Asked, rules: MerchandisingRules, allow
     return Listed(list(dict.fromkeys(found)))
 
 
-def _within(listed: Listed, given: tuple[str, ...] | None) -> Listed:
+def _within(listed: Listed, given: tuple[str, ...]) -> Listed:
     """Of a list that is to be put in another order nothing is added to."""
-    if given is None:
-        return listed
     wanted = set(given)
     kept = [i for i, product in enumerate(listed.products) if product in wanted]
     seeds = None if listed.seeds is None else [listed.seeds[i] for i in kept]

@@ -113,7 +113,8 @@ class Decision:
         if not candidates:
             return []
         names = sorted(self.slate.sources, reverse=True)
-        best = np.array([self._parts[name][candidates] for name in names]).argmax(axis=0)
+        at = np.array(candidates)
+        best = np.array([self._parts[name][at] for name in names]).argmax(axis=0)
         found = zip(candidates, (names[at] for at in best.tolist()), strict=True)
         return [
             ("pin", None) if c in self._pinned else (name, self._seeds.get(c) if name == "together" else None)

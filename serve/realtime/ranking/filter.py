@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from customer360.serve.realtime.ranking.retrieve import Slate
 PERSONAL = frozenset({"model", "nearest", "session", "own", "segment"})  # sources that a refusal closes
 HIDES = "rule "  # before the name of the rule that hides
 LIMITS = ("least_age", "regions")
+FEW = 8  # of which each is looked for by itself
+NONE: Ints = np.array([], dtype=np.int64)
+NONE.flags.writeable = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def judged(
     what the store of the context has; None: no store, or nothing is known of its stock."""
     places = catalogue.places(slate.products) if slate.places is None else slate.places
     in_cart = {*asked.cart, *asked.session.cart}
-    reasons: dict[str, Ints] = {"not offered": np.flatnonzero(~catalogue.is_offered[places])}
+    reasons: dict[str, Ints] = {"not offered": (~catalogue.is_offered[places]).nonzero()[0]}
     if stocked is not None:
         reasons["not in this store"] = _not_stocked(slate, places, stocked)
     if asked.mode == "new":
@@ -99,7 +102,10 @@ def judged(
     for where, factor in asked.boosts:
         boosts.append((where, factor, np.flatnonzero(catalogue.means(where, slate.products, OPEN, places))))
     drops = {reason: found for reason, found in reasons.items() if len(found)}
-    return replace(slate, drops=drops, pins=tuple(pins), boosts=tuple(boosts), buried=tuple(buried))
+    return Slate(
+        slate.products, slate.category, slate.sources, slate.seeds, slate.values, drops,
+        tuple(pins), tuple(boosts), tuple(buried), slate.places, slate.code,
+    )  # fmt: skip
 
 
 def _not_stocked(slate: Slate, places: Ints, stocked: Stocked) -> Ints:
@@ -110,13 +116,16 @@ def _not_stocked(slate: Slate, places: Ints, stocked: Stocked) -> Ints:
     return np.flatnonzero(~has)
 
 
-def _among(slate: Slate, products: Set[str | None] | Set[str]) -> Ints:
+def _among(slate: Slate, products: Set[str | None]) -> Ints:
     """The candidates that some products are."""
     if not products:
-        return np.array([], dtype=np.int64)
-    number = slate.number
-    found = sorted(number[product] for product in products if product is not None and product in number)
-    return np.array(found, dtype=np.int64)
+        return NONE
+    found = [product for product in frozenset(products).intersection(slate.products) if product is not None]
+    if not found:
+        return NONE
+    if len(found) > FEW:
+        return np.array(sorted(map(slate.number.__getitem__, found)), dtype=np.int64)
+    return np.array(sorted(map(slate.products.index, found)), dtype=np.int64)
 
 
 def _personal_alone(slate: Slate) -> Ints:

@@ -8,9 +8,9 @@ candidate is: of a category that the person is likely to buy from, or that the s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from customer360.serve.realtime.ranking.merchandise import Ranking
 from customer360.serve.realtime.ranking.retrieve import Slate, Values
@@ -24,8 +24,8 @@ def parts(slate: Slate, ranking: Ranking) -> dict[str, Values]:
     found = dict[str, Values]()
     for name, listed in slate.sources.items():
         added = np.zeros(count)
-        counts = ranking.weights.get(name, 0.0) * (DAMPING + 1) / _damped(len(listed))
-        added[listed[::-1]] = counts[::-1]  # the last first: where one stands twice, its better place is written last
+        # The last first: where one stands twice, its better place is written last.
+        added[listed[::-1]] = _counted(ranking.weights.get(name, 0.0), len(listed))
         found[name] = added
     gains = {"interest": ranking.interest, "activity": ranking.activity, "margin": ranking.margin,
              "fresh": ranking.freshness}  # fmt: skip
@@ -35,12 +35,12 @@ def parts(slate: Slate, ranking: Ranking) -> dict[str, Values]:
     return found
 
 
-_DAMPED = DAMPING + np.arange(1, 1025)
-
-
-def _damped(count: int) -> NDArray[np.int64]:
-    """`DAMPING` and the rank of each of so many."""
-    return _DAMPED[:count] if count <= len(_DAMPED) else DAMPING + np.arange(1, count + 1)
+@lru_cache(maxsize=1024)
+def _counted(weight: float, count: int) -> Values:
+    """What the last, … and the first of so many adds."""
+    counts = weight * (DAMPING + 1) / (DAMPING + np.arange(count, 0, -1))
+    counts.flags.writeable = False
+    return counts
 
 
 def scores(slate: Slate, ranking: Ranking) -> Values:
@@ -53,4 +53,4 @@ def summed(added_by: Mapping[str, Values], count: int) -> Values:
     total = np.zeros(count)
     for _, added in sorted(added_by.items()):
         total += added
-    return np.round(total, 9)
+    return total.round(9)

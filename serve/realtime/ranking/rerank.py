@@ -29,8 +29,8 @@ def order(slate: Slate, score: Values, ranking: Ranking, asked: Asked) -> list[i
     is_low = np.zeros(len(value), dtype=np.bool_)
     for _, found in slate.buried:
         is_low[found] = True
-    may = np.flatnonzero(slate.may)
-    kept = may[np.argsort(-value[may], kind="stable")]
+    may = slate.may.nonzero()[0]
+    kept = may[(-value[may]).argsort(kind="stable")]
     raised, buried = kept[~is_low[kept]], kept[is_low[kept]].tolist()
     diversity = ranking.diversity if asked.diversity is None else asked.diversity
     if ranking.most_per_category is None:
@@ -46,9 +46,10 @@ def _mixed(kept: Ints, slate: Slate, value: Values, diversity: float) -> Ints:
     if diversity == 0 or not len(kept):
         return kept
     code, place = slate.codes[kept], np.arange(len(kept))
-    together = np.argsort(code, kind="stable")
+    together = code.argsort(kind="stable")
     sorted_code = code[together]
-    begins = np.ones(len(kept), dtype=np.bool_)
+    begins = np.empty(len(kept), dtype=np.bool_)
+    begins[0] = True
     np.not_equal(sorted_code[1:], sorted_code[:-1], out=begins[1:])
     nth = np.empty(len(kept), dtype=np.int64)
     nth[together] = place - np.maximum.accumulate(np.where(begins, place, 0))

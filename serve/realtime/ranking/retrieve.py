@@ -85,7 +85,7 @@ class Slate:
             "category": [number[c] for c in self.category],
             "sources": self.sources,
             "seeds": self.seeds,
-            "values": {name: found for name, found in self.values.items() if found.any()},
+            "values": {name: found for name, found in self.values.items() if np.count_nonzero(found)},
             "drops": self.drops,
             "pins": self.pins,
             "boosts": self.boosts,
@@ -149,7 +149,7 @@ def _numbered(
     if not found:
         return (), _ints([]), {}
     places = np.concatenate([at for _, at in found.values()])
-    if (places == UNKNOWN).any():  # of which only the name is known
+    if np.count_nonzero(places == UNKNOWN):  # of which only the name is known
         number: dict[str, int] = {}
         sources = {
             name: _ints([number.setdefault(product, len(number)) for product in taken])
@@ -164,7 +164,7 @@ def _numbered(
         sources[name] = numbers[end : end + len(at)]
         end += len(at)
     mine = places[is_new]
-    return tuple(catalogue.products[place] for place in mine.tolist()), mine, sources
+    return tuple(catalogue.names[mine].tolist()), mine, sources
 
 
 def _shares(code: Ints, of: Mapping[str, float], catalogue: Catalogue) -> Values:

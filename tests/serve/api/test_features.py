@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from customer360.platform import access
-from customer360.platform.online import View
+from customer360.platform.online import View, reading
 from customer360.serve.api import features
 from customer360.serve.publication.refusals import Refusals
 
@@ -89,8 +89,8 @@ def test_a_former_id_is_answered_with_whom_it_leads_to(client: Any, monkeypatch:
     read = View.mget
     led = {"p_former": {"person_ids": ["p_ann"]}, "p_parted": {"person_ids": ["p_ann", "p_bob"]}}
 
-    def found(view: View, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        return [led.get(key) for key in keys] if kind == "former" else read(view, kind, keys)
+    def found(view: View, kind: str, keys: Sequence[str], kept: Any = None) -> list[dict[str, Any] | None]:
+        return [led.get(key) for key in keys] if kind == "former" else read(view, kind, keys, kept)
 
     monkeypatch.setattr(View, "mget", found)
     who = ["p_former", "p_parted", "p_ann", "nobody"]
@@ -106,6 +106,28 @@ def test_what_one_refuses_stays_with_that_one(client: Any, published: Any, monke
     monkeypatch.setattr(Refusals, "view", lambda _: view)
     answer = asked(client("reader"), ["scores:churn"], person_id=["p_ann", "p_cyd", "p_dan", "p_ann"])
     assert cells(answer, "scores:churn") == [(0.7, "PRESENT"), (None, "WITHHELD"), (None, "WITHHELD"), (0.7, "PRESENT")]
+
+
+@pytest.mark.parametrize("column", ["risk_score", "risk_level", "risk_reasons"])
+def test_what_feelings_add_to_a_risk_is_taken_out_whichever_column_is_asked_for(
+    client: Any, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    reasons = [{"feature": "sentiment_score", "contribution": 0.3}, {"feature": "return_rate", "contribution": 0.25}]
+    refusing = {"may_profile": False, "risk_reasons": reasons, "risk_score": 0.55, "risk_level": "HIGH"}
+    read = reading._read
+
+    def refused(text: bytes) -> Any:
+        found = read(text)
+        return found | {"profile": found["profile"] | refusing} if "profile" in found else found
+
+    monkeypatch.setattr(reading, "_read", refused)
+    answer = asked(client("reader"), [f"customer_360:{column}"], person_id=["p_ann"])
+    left = {
+        "risk_score": (0.25, "PRESENT"),
+        "risk_level": (None, "NULL_VALUE"),
+        "risk_reasons": (reasons[1:], "PRESENT"),
+    }
+    assert cells(answer, f"customer_360:{column}") == [left[column]]
 
 
 def test_columns_that_everybody_shows_are_read_as_any_others_are() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from customer360.serve.api import policy
 from customer360.serve.app import build_app
 from customer360.serve.realtime import collector
 from customer360.serve.realtime.activity import account, visitor
+from customer360.serve.realtime.calls import Entry
 
 Land = Callable[[Settings], dict[str, pl.DataFrame]]
 
@@ -141,3 +143,21 @@ def test_a_server_listens_to_others_until_it_ends(settings: Settings, write_key:
 def test_whole_numbers_keep_their_digits(body: bytes, kept: Any) -> None:
     assert collector._parsed(body) == {"n": kept}
     assert collector._has_long_number(body) == bool(collector._LONG_NUMBER.search(body))
+
+
+def test_what_a_batch_was_read_into_is_let_go_before_it_is_durable(
+    client: TestClient, write_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is waited for, the next requests use that memory."""
+    log = client.app.state.collector._log  # type: ignore[attr-defined]
+    append, held = log.append, list[int]()
+
+    def counting(entries: Sequence[Entry]) -> Any:
+        held.append(sum(type(each) is dict and each.get("messageId") == "let-go" for each in gc.get_objects()))
+        return append(entries)
+
+    monkeypatch.setattr(log, "append", counting)
+    call = '{"type": "track", "event": "Product Viewed", "messageId": "let-go", "anonymousId": "v", "properties": {}}'
+    answer = client.post("/v1/batch", content=f'{{"batch": [{call}, {{"type": "none"}}]}}', auth=(write_key, ""))
+    assert answer.status_code == 200 and [each["index"] for each in answer.json()["refused"]] == [1]
+    assert held == [0]

@@ -119,7 +119,7 @@ class Journal:
         if self._file is None or self._size >= SEGMENT_BYTES or self._is_over():
             self._begin()
         assert self._file is not None
-        data = b"".join(part for c in contents for part in (_HEAD.pack(len(c), zlib.crc32(c)), c))
+        data = b"".join([_HEAD.pack(len(c), zlib.crc32(c)) + c for c in contents])
         done = 0
         try:
             while done < len(data):

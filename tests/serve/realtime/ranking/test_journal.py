@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import zlib
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,46 @@ def test_a_decision_is_found_before_and_after_it_is_written(tmp_path: Path) -> N
     assert Journal(tmp_path).get(made.id) is not None, "another process reads it"
     assert Journal(tmp_path).get("0" * 32) is None
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+
+
+def test_many_are_written_at_once_and_none_of_who_was_erased(tmp_path: Path) -> None:
+    gone = decision("p_gone_5")
+    early = Journal(tmp_path)
+    early.note(gone)
+    early.flush()
+    forget_decisions(tmp_path, ["p_gone_5"])
+    journal, made = Journal(tmp_path), [decision(f"p{number}", f"v{number % 7}") for number in range(2 * 64 + 8 + 3)]
+    late = [decision("p_gone_5") for _ in range(5)]
+    for each in [*made[:70], *late, *made[70:]]:
+        journal.note(each)
+    journal.flush()
+    kept = [unpacked(found)["id"] for each in made if (found := Journal(tmp_path).get(each.id)) is not None]
+    assert kept == [each.id for each in made]
+    assert not any(journal.get(each.id) for each in [gone, *late])
+
+
+def test_a_file_in_the_order_of_ids_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as store:
+        store.executescript(
+            "CREATE TABLE decisions (id TEXT PRIMARY KEY, at REAL NOT NULL, person BLOB, visitor BLOB, "
+            "packed BLOB NOT NULL) WITHOUT ROWID;"
+        )
+    journal, made = Journal(tmp_path), [decision(f"p{number}") for number in range(70)]
+    for each in made:
+        journal.note(each)
+    journal.flush()
+    assert all(Journal(tmp_path).get(each.id) for each in made)
+    assert forget_decisions(tmp_path, ["p3"]) == 1
+    assert Journal(tmp_path).get(made[3].id) is None
+
+
+def test_decisions_lie_in_the_file_as_they_come(tmp_path: Path) -> None:
+    journal, made = Journal(tmp_path), [decision() for _ in range(20)]
+    for each in made:
+        journal.note(each)
+    journal.flush()
+    with closing(sqlite3.connect(tmp_path / FILE)) as store:
+        assert [i for (i,) in store.execute("SELECT id FROM decisions ORDER BY rowid")] == [each.id for each in made]
 
 
 def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
