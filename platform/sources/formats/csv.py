@@ -6,6 +6,7 @@ The common case is one vectorised parse a block; only lines whose quotes or widt
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from customer360.platform.sources.formats.quotes import Readings, read_first, re
 from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text
 
+BYTE_ORDER_MARK = codecs.BOM_UTF8  # of what `Text` gives, which is UTF-8 whatever the file is
 HEAD = 1 << 16  # bytes that the header and the delimiter are found in
 SIGNS = (",", ";", "\t", "|", "\x01")  # the last as Hive writes
 
@@ -32,7 +34,7 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         table: _Table | None = None
         rest, given = b"", set[str]()
         for block, last in text.blocks():
-            data = rest + block if rest else block
+            data = _without_marks(rest + block if rest else block)
             if table is None:
                 if not data.strip() and not last:
                     rest = data
@@ -60,6 +62,15 @@ def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
     table, _ = _opened(head, last, options)
     frame, dead = Block(raw, table.names, table.delimiter, table.readings, True, 0, table.trailing).records(1)
     return Records(_unguarded(frame, raw), dead)
+
+
+def _without_marks(data: bytes) -> bytes:
+    """A text without byte order marks before its lines, where files that begin with one were joined end to end. Such
+    a mark hides a repeated header, and the quote that opens a value.
+    """
+    if BYTE_ORDER_MARK not in data:
+        return data
+    return data.removeprefix(BYTE_ORDER_MARK).replace(b"\n" + BYTE_ORDER_MARK, b"\n")
 
 
 def _unguarded(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:

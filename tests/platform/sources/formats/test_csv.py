@@ -47,6 +47,20 @@ def table(data: bytes, **options: Any) -> list[tuple[Any, ...]]:
     return found.frame.drop(POSITION).rows()
 
 
+@pytest.mark.parametrize("block", [text.BLOCK, 16])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_csv_files_with_a_byte_order_mark_joined_end_to_end_are_one(
+    monkeypatch: pytest.MonkeyPatch, block: int, quote: str
+) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    head = f"{quote}name{quote},{quote}town{quote}\r\n"
+    data = f"\ufeff{head}Ann,Ulm\r\n\ufeff{head}\ufeff{quote}Lee, J.{quote if quote else ',x'},Bern\r\n"
+    wanted = [("Ann", "Ulm"), ("Lee, J.", "Bern")] if quote else [("Ann", "Ulm")]
+    found = together(list(pieces(io.BytesIO(data.encode()), Options("csv"))))
+    assert found.frame.drop(POSITION).rows() == wanted
+    assert found.lines is not None and found.lines.missing(found.count) == 0
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
