@@ -179,6 +179,18 @@ def test_csv_blanks_may_stand_around_quotes() -> None:
     assert table(b'a,b,c\n1,"x\ny" ,3\n') == [("1", "x\ny", "3")]
 
 
+@pytest.mark.parametrize("format", ["csv", "json"])
+@pytest.mark.parametrize("encoding", ["cp932", "gb18030", "big5"])
+def test_an_encoding_that_is_not_found_is_asked_for_and_read_when_it_is_said(format: Any, encoding: str) -> None:
+    shown = "\u8868\u793a\u5317\u4eac"  # the second byte of the first sign is a backslash in cp932
+    data = {"csv": f"a,b\n1,{shown}\n2,{shown}\n", "json": f'{{"a":"1","b":"{shown}"}}\n{{"a":"2","b":"{shown}"}}\n'}
+    found = read(data[format].encode(encoding), format)
+    assert (found.frame.height, found.dead.height) in ((0, 2), (2, 0))
+    assert len(found.notes) == 1 and "`encoding" in found.notes[0]
+    assert rows(read(data[format].encode(encoding), format, encoding=encoding)) == [{"a": "1", "b": shown}, {"a": "2", "b": shown}]  # fmt: skip  # noqa: E501
+    assert read(data[format].encode(), format).notes == ()
+
+
 def test_an_encoding_that_shows_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "BLOCK", 64)
     found = read(b"a,b\n" + b"1,x\n" * 100 + b"2,caf\xe9\n", "csv")
