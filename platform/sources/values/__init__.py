@@ -29,7 +29,7 @@ DUMPED = ("\\N", "#N/A", "<NA>", "(null)", "<null>")
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 # Beside blanks, what is copied with a text and is not seen: soft hyphens, joiners, marks of the direction of writing.
 BLANKS = r"[\s\x{a0}\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]+"
-# A value as MongoDB's exports write types that JSON lacks: {"$oid": "65…"}, {"$date": {"$numberLong": "1767607200000"}}.
+# A value as MongoDB's exports write types that JSON lacks: {"$oid": "65…"}, {"$date": {"$numberLong": "17676…"}}.
 EXTENDED = r'^\{\s*"\$(?:oid|date|number\w+|uuid)"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*)?"?([^"{}]*)"?[\s}]*$'
 OBJECT = ord("{")
 
