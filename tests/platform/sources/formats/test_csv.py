@@ -61,6 +61,18 @@ def test_csv_files_with_a_byte_order_mark_joined_end_to_end_are_one(
     assert found.lines is not None and found.lines.missing(found.count) == 0
 
 
+@pytest.mark.parametrize("block", [text.BLOCK, 16])
+def test_csv_below_a_header_in_another_order_values_are_of_their_own_columns(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    data = b"id,first,last\n1,Ann,Ray\nid,last,first\n2,Fox,Bob\n3,Lee,Eve\nid,first,last\n4,Kim,Orr\nfirst,last,x\n"
+    found = together(list(pieces(io.BytesIO(data), Options("csv"))))
+    named = [("1", "Ann", "Ray"), ("2", "Bob", "Fox"), ("3", "Eve", "Lee"), ("4", "Kim", "Orr")]
+    assert found.frame.drop(POSITION).rows() == [*named, ("first", "last", "x")]
+    assert found.lines is not None and found.lines.missing(found.count) == 0
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
