@@ -388,7 +388,11 @@ def _shown(fault: Any) -> str:
     hidden = fault["loc"][:1] in (("connections",), ("alerts",), ()) or any(
         str(key).endswith(_OPTIONS) for key in fault["loc"]
     )
-    return "" if hidden else f" (is {fault['input']!r:.60})"
+    read_as_truth = fault["type"] == "string_type" and isinstance(fault["input"], bool)
+    hint = (
+        "; YAML reads yes, no, on and off so: write a column of that name in quotes, '\"no\"'" if read_as_truth else ""
+    )
+    return "" if hidden else f" (is {fault['input']!r:.60}){hint}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

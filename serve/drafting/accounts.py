@@ -19,8 +19,8 @@ CUSTOMERS, KEY, CARD, MAIL = "bronze.customers", "CUSTOMER_ID", "LOYALTY_ID", "E
 OF_PEOPLE = frozenset(("customer", "loyalty"))
 OF_NOBODY = frozenset(  # what a column is of that is no customer's number, unless its name speaks of people as well
     "product item order line store employee supplier payment shipment refund review campaign event session category "
-    "brand city state zip country name first last birth gender quantity price cost total tax discount date time status "
-    "type channel currency size color percent coupon inventory ticket row".split()
+    "brand city state zip country name first last birth gender quantity price cost total subtotal tax "
+    "discount date time status type channel currency size color percent coupon inventory ticket row".split()
 )
 IN_GROUPS = r"^\d{2,}([ -]\d{2,})+$"  # a number as it stands on a card
 FEW, SOME = 10, 3  # common values that say something: of any form, of long values or named columns

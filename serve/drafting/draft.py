@@ -9,7 +9,7 @@ from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import varies
 from customer360.platform.sources.profiling.survey import Delivery, Skipped, Survey
-from customer360.serve.drafting import accounts, consents, countries, keys, moments, sales, sql, totals
+from customer360.serve.drafting import accounts, consents, countries, guests, keys, moments, sales, sql, totals
 from customer360.serve.drafting.entries import Entry, Guess, plain_entry, take_full_name
 from customer360.serve.drafting.meaning import Meaning, amounts_of, meaning_of, read_as
 from customer360.serve.drafting.names import Vocabulary
@@ -78,6 +78,7 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
             unknown.append(meaning_of(moments.together(delivery, vocabulary), vocabulary))
     settled = keys.settled(sales.with_heads(unknown, vocabulary), vocabulary)
     meanings, refers = accounts.linked(settled, vocabulary)
+    meanings = guests.told(meanings, refers, vocabulary)
     names = keys.systems_of(meanings, refers, keys.identifier(folder) or "SHOP")
     for meaning, system in zip(meanings, names, strict=True):
         made = _entries(meaning, meanings, vocabulary)
@@ -176,6 +177,9 @@ def _people_of(sold: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -
         return []
     lists = [m.delivery.path for m in meanings if m.table == CUSTOMERS]
     people = read_as(sold.delivery, CUSTOMERS, vocabulary)
+    buyers = sold.delivery.frame
+    if account.column.form:
+        buyers = buyers.with_columns(account.column.data.alias(account.column.name))
     entry = Entry(
         f"{_stem(sold.delivery)}_customers",
         CUSTOMERS,
@@ -190,9 +194,7 @@ def _people_of(sold: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -
     for name, match in people.matches.items():
         if match.column.name == account.column.name and name != "EMAIL_ADDRESS":
             continue
-        if name not in (*OF_A_CUSTOMER, "FULL_NAME") or varies(
-            sold.delivery.frame, match.column.name, account.column.name
-        ):
+        if name not in (*OF_A_CUSTOMER, "FULL_NAME") or varies(buyers, match.column.name, account.column.name):
             continue
         if name == "FULL_NAME":
             take_full_name(entry, match, grouped=True)

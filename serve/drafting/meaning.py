@@ -95,7 +95,7 @@ def amounts_of(headers: Meaning, vocabulary: Vocabulary) -> tuple[Match, ...]:
         for name in headers.unused
         if (column := headers.delivery.columns[name]).is_number
         and not column.is_whole
-        and {"total", "net", "gross"} & set(vocabulary.concepts_of(column.title or name))
+        and {"total", "subtotal", "net", "gross"} & set(vocabulary.concepts_of(column.title or name))
     )
 
 

@@ -70,6 +70,17 @@ def test_all_faults_are_reported_together_with_their_keys(tmp_path: Path) -> Non
         assert f"  {key}: " in text
 
 
+def test_a_column_that_yaml_takes_for_a_truth_says_how_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    source = "sources: {s: {table: bronze.t, system: S, path: x, mapping: {ID: %s}}}\n"
+    path.write_text(source % "no")
+    with pytest.raises(ConfigError) as fault:
+        load(path, {})
+    assert "sources.s.mapping.ID" in str(fault.value) and "in quotes" in str(fault.value)
+    path.write_text(source % "'\"no\"'")
+    assert load(path, {}).sources["s"].model_dump()["mapping"] == {"ID": '"no"'}
+
+
 def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         load(write(tmp_path, "a.yaml", "lake: {storage_options: {aws_secret_access_key: [hidden]}}\n"), {})

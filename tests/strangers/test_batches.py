@@ -288,6 +288,24 @@ def test_corrections_name_what_is_refused(stranger: Stranger, tmp_path: Path) ->
     assert open_dead_letters(till.lake)["position"].to_list() == [4]
 
 
+def test_a_repaired_line_is_read_below_the_header_that_it_came_under(stranger: Stranger, tmp_path: Path) -> None:
+    till = stranger.with_source("till", TILL)
+    till.deliver("till/day.csv", [f"{HEAD},TAX_AMOUNT", sale("A1", "1.00") + ",0.10", sale("A2", "2.00") + ",0.20,x"])
+    till.run(end="bronze.transactions")
+    swapped = HEAD.replace("TOTAL_AMOUNT", "TAX_AMOUNT")
+    till.deliver("till/day.csv", [f"{swapped},TOTAL_AMOUNT", sale("A3", "0.30") + ",3.00"])
+    till.run(end="bronze.transactions")
+    out = tmp_path / "out.jsonl"
+    replay.export(till.lake, out)
+    row = json.loads(out.read_text())
+    out.write_text(json.dumps({**row, "_raw": row["_raw"].removesuffix(",x")}))
+    assert replay.replay(till.lake, till.settings, out) == {"till": 1}
+    till.run(end="bronze.transactions")
+    columns = ("TRANSACTION_ID", pl.col("TOTAL_AMOUNT", "TAX_AMOUNT").cast(float))
+    landed = till.lake.scan("bronze.transactions").select(*columns).collect()
+    assert sorted(landed.rows()) == [("A1", 1.0, 0.1), ("A2", 2.0, 0.2), ("A3", 3.0, 0.3)]
+
+
 def test_a_file_that_changed_while_its_batch_waited_is_said(stranger: Stranger) -> None:
     stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H1,one", "H2,two"])
     found = SHOPS.discover(stranger_landing(stranger), [])

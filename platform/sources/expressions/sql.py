@@ -16,6 +16,7 @@ import duckdb
 import polars as pl
 
 from customer360.platform.errors import ConfigError
+from customer360.platform.sources.values import zonenames
 
 Tree = dict[str, Any]  # a node as DuckDB serializes it
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -27,8 +28,10 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
 }
 # `located`: the instant when the clocks of a zone show a time; the earlier one where they show it twice.
+# `place`: the zone that a name means, of IANA, of Windows or of Rails, also behind its offset: (GMT+01:00) Bern.
 # Common parts of an expression are moved out of TRY, where they fail for all rows.
-SETTINGS = """
+PLACED = ", ".join(f"'{name}': '{zone}'" for name, zone in zonenames.PLACES.items())
+SETTINGS = f"""
 SET TimeZone = 'UTC';
 SET disabled_optimizers = 'common_subexpressions';
 CREATE MACRO initcap(t) AS list_reduce(list_transform(string_split(lower(t), ' '),
@@ -40,6 +43,8 @@ CREATE MACRO earlier(z, clock, moment) AS CASE WHEN moment < timezone(z, clock) 
     THEN moment ELSE timezone(z, clock) END;
 CREATE MACRO located(z, clock) AS
     earlier(z, clock, timezone('UTC', clock - clock_lead(z, timezone(z, clock) - INTERVAL 1 DAY)));
+CREATE MACRO place(z) AS CASE WHEN contains(z, '/') AND z NOT LIKE '(%' THEN z
+    ELSE COALESCE(map_extract(MAP {{{PLACED}}}, lower(regexp_replace(trim(z), '^\\(.*?\\)\\s*', '')))[1], trim(z)) END;
 SET lock_configuration = true;
 """
 RECORDS = "records"

@@ -40,7 +40,8 @@ SPANS = {f"to_{unit}" for unit in ("years", "months", "weeks", "days", "hours", 
                                    "microseconds", "quarters", "decades", "centuries", "millennia")}  # fmt: skip
 UNDECIDED = (
     "AT TIME ZONE stands where nothing says whether an instant or a clock of the place is meant; say so: "
-    "CAST(… AS TIMESTAMPTZ), CAST(… AS DATE), or strftime(…, '%Y-%m-%d %H:%M:%S')"
+    "CAST(… AS TIMESTAMPTZ), CAST(… AS DATE), or strftime(…, '%Y-%m-%d %H:%M:%S'); a text that is put together stands "
+    "in brackets: (day || ' ' || clock) AT TIME ZONE zone"
 )
 
 
@@ -147,7 +148,7 @@ def require_names(zone: Tree) -> None:
 @cache
 def _is_zone(name: str) -> bool:
     try:
-        sql.select(pl.DataFrame({"row": [0]}), {"v": f"timezone({sql.quoted(name)}, TIMESTAMP '2026-01-01')"})
+        sql.select(pl.DataFrame({"row": [0]}), {"v": f"timezone(place({sql.quoted(name)}), TIMESTAMP '2026-01-01')"})
     except sql.FAULTS:
         return False
     return True
@@ -173,7 +174,7 @@ def placed(scope: Columns, tree: Tree, zone: Tree, held: Tree) -> Tree:
     if asked != "time" and asked not in CLOCK:
         raise sql.Fault(UNDECIDED)
     require_names(zone)
-    where = sql.written(zone)
+    where = f"place({sql.written(zone)})"
     clocks, instants = _both(scope, held)
     here = f"located({where}, {clocks})" if asked == "time" else clocks
     fixed = instants if asked == "time" else f"timezone({where}, {instants})"

@@ -16,6 +16,7 @@ from customer360.platform.errors import TransientError
 from customer360.platform.sources.formats import avro, csv, excel, json, parquet, xml
 from customer360.platform.sources.formats.compressed import Content, contents
 from customer360.platform.sources.formats.detect import format_of
+from customer360.platform.sources.formats.lines import NO_UTF8
 from customer360.platform.sources.formats.options import Format, Options
 from customer360.platform.sources.formats.records import (
     KEPT_OF_A_FILE,
@@ -37,6 +38,7 @@ READERS: dict[Format, Reader] = {
     "avro": avro.pieces,
 }
 KEYED: tuple[Format, ...] = ("json", "xml", "avro")  # a record names its values, and may leave some out
+SAY_ENCODING = "holds bytes that are no UTF-8; where it has another encoding, say it: `encoding: cp932`, say"
 GZIP, UTF8_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 
@@ -87,8 +89,12 @@ def _member(content: Content, options: Options, name: str, is_member: bool) -> I
     try:
         format = format_of(head, name, options.format)
         stated = options if options.format == format else replace(options, format=format)
+        is_told = options.encoding != "auto"
         for piece in READERS[format](cast("IO[bytes]", content), stated):
-            yield replace(piece, keyed=format in KEYED)
+            notes = piece.notes
+            if not is_told and piece.dead["reason"].str.starts_with(NO_UTF8).any():
+                notes, is_told = (*notes, SAY_ENCODING), True
+            yield replace(piece, keyed=format in KEYED, notes=notes)
     except Unreadable as fault:
         if not is_member:
             raise

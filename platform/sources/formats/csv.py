@@ -6,9 +6,11 @@ The common case is one vectorised parse a block; only lines whose quotes or widt
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import IO
 
 import polars as pl
@@ -20,6 +22,7 @@ from customer360.platform.sources.formats.quotes import Readings, read_first, re
 from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text
 
+BYTE_ORDER_MARK = codecs.BOM_UTF8  # of what `Text` gives, which is UTF-8 whatever the file is
 HEAD = 1 << 16  # bytes that the header and the delimiter are found in
 SIGNS = (",", ";", "\t", "|", "\x01")  # the last as Hive writes
 
@@ -32,7 +35,7 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         table: _Table | None = None
         rest, given = b"", set[str]()
         for block, last in text.blocks():
-            data = rest + block if rest else block
+            data = _without_marks(rest + block if rest else block)
             if table is None:
                 if not data.strip() and not last:
                     rest = data
@@ -62,6 +65,15 @@ def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
     return Records(_unguarded(frame, raw), dead)
 
 
+def _without_marks(data: bytes) -> bytes:
+    """A text without byte order marks before its lines, where files that begin with one were joined end to end. Such
+    a mark hides a repeated header, and the quote that opens a value.
+    """
+    if BYTE_ORDER_MARK not in data:
+        return data
+    return data.removeprefix(BYTE_ORDER_MARK).replace(b"\n" + BYTE_ORDER_MARK, b"\n")
+
+
 def _unguarded(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:
     """Values without the formula (``="007"``) that keeps a spreadsheet from changing them."""
     if b'="' not in data:
@@ -82,6 +94,10 @@ class _Table:
     notes: tuple[str, ...] = ()
     trailing: bool = False  # whether lines end in delimiters that no column follows
     position: int = field(default=0)
+    order: tuple[str, ...] = ()  # of the names in the lines to come, where they have a header of their own
+
+    def __post_init__(self) -> None:
+        self.order = self.order or self.names
 
     def read(self, data: bytes, last: bool) -> tuple[Records, int]:
         """Records of a block and how many of its bytes they take; what is not taken comes again with what follows."""
@@ -94,14 +110,25 @@ class _Table:
         return Records(frame, dead, counts), block.used
 
     def _without_headers(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-        """The frame without rows that are the header again, as files joined end to end have it."""
+        """The frame without rows that are the header again, as files joined end to end have it. Below one that has the
+        columns in another order, values go to their own columns.
+        """
         columns = frame.columns[1:]
         if len(columns) < 2 or not frame.height or self.options.header == 0:
             return frame, 0
-        if not (frame[columns[0]] == self.names[0]).any():
+        wanted = sorted(self.names)
+        named = frame[columns[0]].is_in(self.names).fill_null(False).arg_true().to_list()
+        again = [i for i in named if sorted(str(cell) for cell in frame.row(i)[1:]) == wanted]
+        if not again and self.order == self.names:
             return frame, 0
-        again = frame.select(pl.all_horizontal(*(pl.col(c).eq_missing(pl.lit(n)) for c, n in zip(columns, self.names, strict=True)))).to_series()  # fmt: skip  # noqa: E501
-        return frame.filter(~again), int(again.sum())
+        parts = []
+        for begin, end in pairwise([-1, *again, frame.height]):
+            self.order = tuple(frame.row(begin)[1:]) if begin >= 0 else self.order
+            below = frame.slice(begin + 1, end - begin - 1)
+            places = (columns[self.order.index(name)] for name in self.names)
+            own = (pl.col(place).alias(column) for place, column in zip(places, columns, strict=True))
+            parts.append(below if self.order == self.names else below.select(frame.columns[0], *own))
+        return pl.concat(parts), len(again)
 
 
 def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:

@@ -17,6 +17,7 @@ OPENING, CLOSING = (123, 91), (125, 93)
 BLANKS = re.compile(r"[ \t\r\n]*")
 BROKEN_OFF = b"<the list breaks off here>"
 NO_JSON = b" <line break inside a text>"
+BETWEEN = b" \t\r\n,\x1e"  # what may stand between values: RFC 7464 begins each with a record separator
 DECODER = json.JSONDecoder()
 
 
@@ -124,13 +125,14 @@ def _split(data: bytes, in_list: bool, last: bool) -> tuple[list[bytes], int, bo
         end = int(marks[stop]) if len(over) else None
         edges = [-1, *cuts.tolist(), *([end] if end is not None else [])]
         values = [data[a + 1 : b] for a, b in pairwise(edges)]
-        blank_list = end is not None and len(values) == 1 and not values[0].strip()
-        return ([] if blank_list else values), edges[-1] + 1, end is not None
+        if end is not None and values and not values[-1].strip():  # an empty list, or a comma behind its last value
+            values.pop()
+        return values, edges[-1] + 1, end is not None
     opens = marks[:stop][(steps[:stop] == 1) & (depth[:stop] == 1)].tolist()
     ends = (marks[:stop][(steps[:stop] == -1) & (depth[:stop] == 0)] + 1).tolist()
     values, at = [], 0
     for begin, end in zip(opens, ends, strict=False):  # of the last object the end may be missing
-        values += [line for line in data[at:begin].split(b"\n") if line.strip(b" \t\r,")]
+        values += [line for line in data[at:begin].split(b"\n") if line.strip(BETWEEN)]
         values.append(data[begin:end])
         at = end
     return values, at, False
@@ -151,7 +153,7 @@ def _unfinished(rest: bytes, in_list: bool) -> list[bytes]:
     """What a text ends with that breaks off: a list that is not closed has lost what followed, even after a whole
     value.
     """
-    values = [rest] if rest.strip() else []
+    values = [rest] if rest.strip(None if in_list else BETWEEN) else []
     try:
         whole = not values or json.loads(rest) is not None
     except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ object.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
@@ -19,6 +20,9 @@ from customer360.platform.sources.formats.text import Text
 LINES_LOOKED_AT = 40
 DEEPEST = 4  # objects that are looked into for the list of records
 MESSAGES = ({"schema", "payload"}, {"op", "source"})  # keys of what Kafka Connect and Debezium write
+NUMBERED = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*"\s*:\s*\{\s*"0"\s*:|"0"\s*:\s*\{)')  # columns, or rows, by number
+NO_LIST = "the text is one object that holds {}, and no list of records; export a list, or an object a line"
+AS_PANDAS = " (to_json(orient='records'))"
 META = ("request", "trace", "page", "correlation", "session", "query", "job")  # ids of an answer, not of a record
 
 
@@ -126,12 +130,41 @@ def _path(head: bytes, last: bool, stated: str) -> tuple[str, str]:
         if isinstance(value, dict) and not isinstance(_held(value, stated), list):
             raise Unreadable(f"there is no list at `records: {stated}`; the file has {', '.join(list(value)[:20])}")
         return stated, ""
+    _require_records(head, last, value)
     lists = elements.lists_in(head, DEEPEST) if value is None else _lists(value, DEEPEST)
     if value is not None and _is_record(value):
         return "", ""
     if len(lists) > 1 and value is not None:
         raise Unreadable(f"there are lists at {', '.join(lists)}; say which holds the records: `records: {lists[0]}`")
     return (lists[0], f"the records are the list at {lists[0]!r}") if lists else ("", "")
+
+
+def _require_records(head: bytes, last: bool, value: Any) -> None:
+    """Raises Unreadable where one object holds many records in another shape than a list: it would land as one record
+    whose values are those of all. ``value``: the object, None where there are several or its end is not known.
+    """
+    if value is None:
+        if not last and NUMBERED.match(head):
+            raise Unreadable(NO_LIST.format("columns or rows by their number") + AS_PANDAS)
+        return
+    held, shapes = list(value.values()), {type(each) for each in value.values()}
+    if len(held) > 1 and shapes == {list} and _are_columns(held):
+        raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
+    if {"columns", "data"} <= value.keys() and all(isinstance(row, list) for row in value["data"] or [None]):
+        raise Unreadable(NO_LIST.format("names of columns and rows without them") + AS_PANDAS)
+    if shapes == {dict} and held[0]:
+        alike = len({frozenset(each) for each in held}) == 1
+        if alike and list(held[0]) == [str(number) for number in range(len(held[0]))]:
+            raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
+        wide = len(held) > 2 and len(held[0]) > 1  # {"a": {"S": "x"}, "b": {"S": "y"}} is a record of typed values
+        if alike and (wide or list(value) == [str(number) for number in range(len(held))]):
+            raise Unreadable(NO_LIST.format("records under keys"))
+
+
+def _are_columns(lists: list[list[Any]]) -> bool:
+    """Whether lists are columns of one table: equally long, of plain values."""
+    plain = not any(isinstance(value, (dict, list)) for each in lists for value in each)
+    return plain and len({len(each) for each in lists}) == 1 and bool(lists[0])
 
 
 def _held(value: Any, path: str) -> Any:

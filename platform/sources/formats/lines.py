@@ -13,6 +13,7 @@ from customer360.platform.sources.formats.records import DEAD, POSITION
 
 NEWLINE, RETURN, BLANK = 10, 13, 32
 AT_ONCE = 1 << 17  # bytes looked at: what fits the cache takes half the time
+NO_UTF8 = "invalid bytes"
 PIECE = 256  # lines decoded at once
 
 
@@ -81,7 +82,7 @@ def _byte_fault(raw: bytes) -> str | None:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as fault:
-        return f"invalid bytes: {fault.reason} at byte {fault.start}"
+        return f"{NO_UTF8}: {fault.reason} at byte {fault.start}"
     return None
 
 

@@ -110,6 +110,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         columns.amount_findings(sample),
         columns.text_findings(sample),
         keys.repeat_findings(sample),
+        keys.stand_in_findings(sample),
     ):
         found += part
     if not any(finding.severity == "error" for finding in found):

@@ -145,7 +145,7 @@ def _zoneless(sample: Sample, name: str) -> Iterator[Finding]:
         what = f"{part(len(local), len(texts), 'times')} name no zone and are read as UTC, such as "
         what += examples(local.head(1).to_list(), sample.table, name)
         zones = next((c for look in sample.judged for c in look.columns if ZONE_NAME.search(c)), None)
-        by_row = f'; where {zones} names one in each row, map it: `… AT TIME ZONE "{zones}"`' if zones else ""
+        by_row = f'; where {zones} names one in each row, map it: `(…) AT TIME ZONE "{zones}"`' if zones else ""
         do = f"set `timezone`, `timezone: UTC` if they are{by_row}"
         yield Finding("warning", sample.name, sample.said(name), what, do)
 

@@ -12,6 +12,7 @@ from customer360.platform.sources.rehearsal.findings import Finding, examples, p
 from customer360.platform.sources.rehearsal.samples import FILE, Sample
 
 MANY = 0.2  # share of rows that are replaced, from which on they are rather of another grain than the table
+NOBODY, AS_OFTEN = "0", 3  # number of who has no account, and how many times as often as any other it comes then
 OFTEN = 0.05  # share of keys in common, or of rows that are replaced, from which on it is no coincidence
 
 
@@ -40,6 +41,24 @@ def repeat_findings(sample: Sample) -> Iterator[Finding]:
         what = f"{part(lost, content.height)} would be replaced by others of the same file and {name}, such as {shown}"
         do = "are they lines? Use `group_by`, or the table of lines" + (f"; else map {version}" if version else "")
         yield Finding("error" if lost > MANY * content.height else "warning", sample.name, name, what, do)
+
+
+def stand_in_findings(sample: Sample) -> Iterator[Finding]:
+    """Number 0 in far more rows than any other account: systems write it for who has none, and all would be one."""
+    accounts = [name for name, kind in tables.pii_columns(sample.table).items() if kind == "account"]
+    contract = sample.table.columns()
+    for name in accounts:
+        if not contract[name].nullable or name not in sample.rows.columns:
+            continue
+        held = sample.rows[name].drop_nulls()
+        often = int((held == NOBODY).sum())
+        others = held.filter(held != NOBODY).value_counts()
+        if not often or not others.height or not others[name].str.contains(r"^\d+$").all():
+            continue
+        if often >= AS_OFTEN * int(others["count"].max()):  # type: ignore[arg-type]
+            what = f"{part(often, len(held))} have number 0, {AS_OFTEN} times as many as any other or more"
+            do = f"if it says that somebody has none, map it: `{name}: NULLIF(…, '0')`; all would be one and the same"
+            yield Finding("warning", sample.name, sample.said(name), what, do)
 
 
 def shared_keys(samples: list[Sample]) -> Iterator[Finding]:

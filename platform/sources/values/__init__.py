@@ -27,7 +27,11 @@ from customer360.platform.tables import READS, Column, OneOf
 NULLS = ("null", "(null)", "<null>", "\\n", "n/a", "na", "#n/a", "<na>", "nan", "nat", "none", "nil", "-", "--", "?")
 DUMPED = ("\\N", "#N/A", "<NA>", "(null)", "<null>")
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
-BLANKS = "[\\s\u00a0\u200b\ufeff]+"
+# Beside blanks, what is copied with a text and is not seen: soft hyphens, joiners, marks of the direction of writing.
+BLANKS = r"[\s\x{a0}\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]+"
+# A value as MongoDB's exports write types that JSON lacks: {"$oid": "65…"}, {"$date": {"$numberLong": "17676…"}}.
+EXTENDED = r'^\{\s*"\$(?:oid|date|number\w+|uuid)"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*)?"?([^"{}]*)"?[\s}]*$'
+OBJECT = ord("{")
 
 
 # Dates that systems write for "never" or "unknown": the end of time, and the first day of a calendar or of a database.
@@ -66,7 +70,9 @@ class Said:
 
 
 def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
-    """The values with null where the text stands for nothing. NA is no null where it may be Namibia."""
+    """The values with null where the text stands for nothing, and without the types that MongoDB's exports write
+    around them. NA is no null where it may be Namibia.
+    """
     if values.dtype != pl.String:
         return values.fill_nan(None) if values.dtype.is_float() else values
     metadata = column.metadata or {}
@@ -82,7 +88,11 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
             nothing |= text.str.to_lowercase().is_in(lower)
         return some.set(nothing.fill_null(False), None)
 
-    return textbytes.where(values, _may_be_one_of(textbytes.of(values), (*exact, *lower)), read_known)
+    held = textbytes.of(values)
+    if (held.first == OBJECT).any():
+        values = textbytes.where(values, held.first == OBJECT, lambda some: some.str.replace(EXTENDED, "$1"))
+        held = textbytes.of(values)
+    return textbytes.where(values, _may_be_one_of(held, (*exact, *lower)), read_known)
 
 
 @cache
@@ -159,7 +169,8 @@ def truth(values: pl.Series) -> pl.Series:
 def identifiers(values: pl.Series) -> pl.Series:
     """Identifiers as text that joins: blanks around them are gone, leading zeros and case stay, and 17850.0 is 17850.
 
-    Programs that hold a column of whole numbers with gaps as floats write it so; the fraction .0 is no part of an id.
+    Programs that hold a column of whole numbers with gaps as floats, or as decimals, write it so, with one zero or
+    more; such a fraction is no part of an id.
     Nor is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
     """
     if values.dtype.is_float():
@@ -170,14 +181,14 @@ def identifiers(values: pl.Series) -> pl.Series:
         )
     text = values.cast(pl.String, strict=False)
     ends = textbytes.of(text)
-    fraction = (ends.last == ord("0")) & (ends.before_last == ord("."))
+    fraction = (ends.last == ord("0")) & ((ends.before_last == ord(".")) | (ends.before_last == ord("0")))
     return textbytes.where(text, ends.odd | (ends.first == ord("'")) | fraction, _bare_identifiers)
 
 
 def _bare_identifiers(text: pl.Series) -> pl.Series:
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
     text = text.str.replace(r"^'([0-9+].*)$", "$1")
-    return text.str.replace(r"^(-?\d+)\.0$", "$1").replace("", None)
+    return text.str.replace(r"^(-?\d+)\.0+$", "$1").replace("", None)
 
 
 def _by_name(text: pl.Series, reader: str) -> pl.Series:

@@ -51,6 +51,13 @@ NAMED_FORMS = (
     r"\s+(?<half>[AaPp][Mm])?\s*(?:UTC|GMT|(?<zone>[+-]\d{2}:?\d{2}))?\s*(?<year>\d{4})$",
 )
 YEAR_FIRST = rf"^(?<year>\d{{4}})[./-](?<month>\d{{1,2}})[./-](?<day>\d{{1,2}}){CLOCK}$"
+# Times as Oracle and DB2 write them (10-JUN-26 10.30.00.000000 AM, 2026-06-10-10.30.00.000000), those of JavaScript
+# (Wed Jun 10 2026 10:30:00 GMT+0200 (Central European Summer Time)) and of .NET (/Date(1781080200000)/), and plainer.
+OF_PROGRAMS = (
+    (r"^(\d{1,2}-[A-Za-z]{3}-\d{2,4}|\d{4}-\d{2}-\d{2})[ -](\d{1,2})\.(\d{2})\.(\d{2})\b", "$1 $2:$3:$4"),
+    (r"(\d{2}) GMT([+-]\d{4})(?: \([^)]*\))?$", "$1$2"),
+    (r"^/Date\((-?\d+)(?:[+-]\d{4})?\)/$", "$1"),
+)
 PIVOT = 69  # years of two digits from here on are of the last century, as POSIX has it
 
 
@@ -284,7 +291,9 @@ def _from_text(values: pl.Series, where: str, tell: Tell, order: Order | None, u
 
 def _plain(text: pl.Series) -> pl.Series:
     """The texts with one way of writing zones, and dates first that are written 2011/9/11."""
-    text = text.str.replace(r"\[[\w/+-]+\]$", "")  # 2011-09-11T09:30+02:00[Europe/Paris]: the offset says it
+    text = text.str.replace(rf"(Z|{ZONE[:-1]})\[[\w/+-]+\]$", "$1")  # 2011-09-11T09:30+02:00[Europe/Paris]: it is said
+    for pattern, plain in OF_PROGRAMS:
+        text = text.str.replace(pattern, plain)
     text = text.str.replace(r"(?i)\s*(Z|UTC|GMT)$", "+00:00").str.replace(r"(\d)T(\d)", "$1 $2")
     if text.str.contains(r"[A-Z]{3,4}$").any():
         for name, offset in OFFSETS.items():

@@ -329,12 +329,34 @@ def test_a_file_column_of_any_name_is_kept(visits: type[Table], name: str) -> No
         (["'42", "'+31201234567", "'t Hart", "O'1"], ["42", "+31201234567", "'t Hart", "O'1"]),
         (["NULL", "null", "\\N", "N/A", "nan", "None", "-", "", " "], [None] * 9),
         ([17850, 9007199254740993], ["17850", "9007199254740993"]),
+        (["17850.00", "100", "1.500", "1.050"], ["17850", "100", "1.500", "1.050"]),
+        ([Decimal("17850.0000000000"), None, Decimal("12.5")], ["17850", None, "12.5000000000"]),
+        (["\u202a17850\u202c", "\u00ad17850", "\u200e17850\u2069\ufeff", "a\u200db"], ["17850"] * 3 + ["a\u200db"]),
+        (
+            ['{"$oid": "507f1f77bcf86cd799439011"}', '{"$numberLong":"17850"}', '{"$oid": 1, "b": 2}', '{"id": "7"}'],
+            ["507f1f77bcf86cd799439011", "17850", '{"$oid": 1, "b": 2}', '{"id": "7"}'],
+        ),
     ],
 )
 def test_identifiers_are_text_that_joins(guests: type[Table], values: list[Any], expected: list[Any]) -> None:
     found = fitted(guests, {"GUEST_ID": [str(n) for n in range(len(values))], "HOST_ID": values})
     assert found.frame["HOST_ID"].to_list() == expected
     assert (rescued(found), found.facts["nulled"]) == ([None] * len(values), 0)
+
+
+@pytest.mark.parametrize(
+    ("at", "paid"),
+    [
+        ('{"$date": "2026-01-05T10:00:00Z"}', '{"$numberDecimal": "12.50"}'),
+        ('{"$date":{"$numberLong":"1767607200000"}}', '{"$numberDouble":"12.5"}'),
+        ('{"$date": 1767607200000}', "12.5"),
+    ],
+    ids=["relaxed", "canonical", "of old"],
+)
+def test_types_of_exports_of_mongodb_are_taken_off_their_values(visits: type[Table], at: str, paid: str) -> None:
+    found = fitted(visits, {"AT": [at, None], "PAID": [paid, '{"$date": null}']})
+    assert found.frame.select("AT", "PAID").rows() == [(utc(2026, 1, 5, 10), Decimal("12.50")), (None, None)]
+    assert rescued(found) == [None, None]
 
 
 def test_a_source_says_how_its_values_are_read(visits: type[Table]) -> None:

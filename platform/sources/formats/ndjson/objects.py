@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from customer360.platform.sources.formats.lines import Lines, dead_frame, halve, split_lines, undecodable
+from customer360.platform.sources.formats.lines import NO_UTF8, Lines, dead_frame, halve, split_lines, undecodable
 from customer360.platform.sources.formats.ndjson import balanced, keys
 from customer360.platform.sources.formats.ndjson.keys import Keys
 from customer360.platform.sources.formats.ndjson.odd_objects import as_text, has_odd_escapes, odd_lines, whole
@@ -154,7 +154,7 @@ def _read_alone(lines: Lines, line: int, written: dict[int, dict[str, str | None
     except (ValueError, RecursionError) as fault:
         bad[line] = f"JSON: {_told(fault)}"
         if isinstance(fault, UnicodeDecodeError):
-            bad[line] = f"invalid bytes: {fault.reason} at byte {fault.start}"
+            bad[line] = f"{NO_UTF8}: {fault.reason} at byte {fault.start}"
 
 
 def _told(fault: Exception) -> str:

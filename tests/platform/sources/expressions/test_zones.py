@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from customer360.platform.sources.casting import fit
+from customer360.platform.sources.expressions import sql
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.mapping import Mapping
-from customer360.platform.sources.values import Reading
+from customer360.platform.sources.values import Reading, zonenames
 from customer360.platform.tables import Date, String, Table, Timestamp
 
 WINTER, SUMMER = datetime(2026, 1, 10, 21, 0, tzinfo=UTC), datetime(2026, 7, 10, 21, 0, tzinfo=UTC)
@@ -67,6 +69,35 @@ def test_each_row_is_of_the_zone_that_it_names(registries: None, expression: str
     assert read(registries, expression, own, **columns) == [WINTER, SUMMER]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Eastern Time (US & Canada)", "Pacific Time (US & Canada)"),
+        ("Eastern Standard Time", "Pacific Standard Time"),
+        ("(GMT-05:00) Eastern Time (US & Canada)", " pacific time (us & canada) "),
+    ],
+    ids=["of shops", "of Windows", "with their offset"],
+)
+def test_a_zone_may_have_the_name_that_a_program_shows(registries: None, names: tuple[str, str]) -> None:
+    east, west = names
+    columns: dict[str, list[str | None]] = {"sold": [*LOCAL], "zone": [east, west]}
+    assert read(registries, "sold AT TIME ZONE zone", **columns) == [WINTER, SUMMER]
+    chosen = f"sold AT TIME ZONE CASE WHEN sold LIKE '2026%' THEN '{east}' ELSE '{west}' END"
+    assert read(registries, chosen, **columns) == [WINTER, SUMMER]
+    assert read(registries, f"sold AT TIME ZONE '{east}'", sold=LOCAL[:1]) == [WINTER]
+
+
+def test_every_name_of_a_zone_means_one_that_can_be_asked() -> None:
+    shown = pl.DataFrame({"z": list(zonenames.PLACES), "clock": [datetime(2026, 7, 10, 12)] * len(zonenames.PLACES)})
+    found = (
+        sql.select(shown, {"v": "timezone(place(z), clock)"})["v"]
+        .dt.convert_time_zone("UTC")
+        .dt.replace_time_zone(None)
+    )
+    wanted = [shown["clock"][0].replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for zone in zonenames.PLACES.values()]
+    assert found.to_list() == [moment.replace(tzinfo=None) for moment in wanted]
+
+
 def test_a_text_with_an_offset_is_an_instant_whatever_the_zone(registries: None) -> None:
     sold: list[str | None] = ["2026-01-10T21:00:00Z", "2026-07-10T23:00:00+02:00", "2026-07-10 14:00:00", None]
     found = read(registries, "sold AT TIME ZONE 'America/Los_Angeles'", sold=sold)
@@ -84,7 +115,7 @@ def test_a_date_is_that_of_the_place(registries: None) -> None:
 
 def test_what_names_no_place_or_no_time_is_refused_alone(registries: None) -> None:
     sold: list[str | None] = ["2026-01-10 16:00:00", "2026-01-10 16:00:00", "never"]
-    zone: list[str | None] = ["America/New_York", "Eastern Time (US & Canada)", "America/New_York"]
+    zone: list[str | None] = ["America/New_York", "Mare Tranquillitatis", "America/New_York"]
     assert read(registries, "sold AT TIME ZONE zone", sold=sold, zone=zone) == [WINTER, None, None]
 
 

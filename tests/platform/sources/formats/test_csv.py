@@ -47,6 +47,32 @@ def table(data: bytes, **options: Any) -> list[tuple[Any, ...]]:
     return found.frame.drop(POSITION).rows()
 
 
+@pytest.mark.parametrize("block", [text.BLOCK, 16])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_csv_files_with_a_byte_order_mark_joined_end_to_end_are_one(
+    monkeypatch: pytest.MonkeyPatch, block: int, quote: str
+) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    head = f"{quote}name{quote},{quote}town{quote}\r\n"
+    data = f"\ufeff{head}Ann,Ulm\r\n\ufeff{head}\ufeff{quote}Lee, J.{quote if quote else ',x'},Bern\r\n"
+    wanted = [("Ann", "Ulm"), ("Lee, J.", "Bern")] if quote else [("Ann", "Ulm")]
+    found = together(list(pieces(io.BytesIO(data.encode()), Options("csv"))))
+    assert found.frame.drop(POSITION).rows() == wanted
+    assert found.lines is not None and found.lines.missing(found.count) == 0
+
+
+@pytest.mark.parametrize("block", [text.BLOCK, 16])
+def test_csv_below_a_header_in_another_order_values_are_of_their_own_columns(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    data = b"id,first,last\n1,Ann,Ray\nid,last,first\n2,Fox,Bob\n3,Lee,Eve\nid,first,last\n4,Kim,Orr\nfirst,last,x\n"
+    found = together(list(pieces(io.BytesIO(data), Options("csv"))))
+    named = [("1", "Ann", "Ray"), ("2", "Bob", "Fox"), ("3", "Eve", "Lee"), ("4", "Kim", "Orr")]
+    assert found.frame.drop(POSITION).rows() == [*named, ("first", "last", "x")]
+    assert found.lines is not None and found.lines.missing(found.count) == 0
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -163,6 +189,18 @@ def test_csv_blanks_may_stand_around_quotes() -> None:
     assert table(b'a, "b" ,c\n1, "x, y" , 3\n') == [("1", "x, y", " 3")]
     assert table(b'a, b\n1, 5" pipe\n') == [("1", ' 5" pipe')]
     assert table(b'a,b,c\n1,"x\ny" ,3\n') == [("1", "x\ny", "3")]
+
+
+@pytest.mark.parametrize("format", ["csv", "json"])
+@pytest.mark.parametrize("encoding", ["cp932", "gb18030", "big5"])
+def test_an_encoding_that_is_not_found_is_asked_for_and_read_when_it_is_said(format: Any, encoding: str) -> None:
+    shown = "\u8868\u793a\u5317\u4eac"  # the second byte of the first sign is a backslash in cp932
+    data = {"csv": f"a,b\n1,{shown}\n2,{shown}\n", "json": f'{{"a":"1","b":"{shown}"}}\n{{"a":"2","b":"{shown}"}}\n'}
+    found = read(data[format].encode(encoding), format)
+    assert (found.frame.height, found.dead.height) in ((0, 2), (2, 0))
+    assert len(found.notes) == 1 and "`encoding" in found.notes[0]
+    assert rows(read(data[format].encode(encoding), format, encoding=encoding)) == [{"a": "1", "b": shown}, {"a": "2", "b": shown}]  # fmt: skip  # noqa: E501
+    assert read(data[format].encode(), format).notes == ()
 
 
 def test_an_encoding_that_shows_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,62 @@ def test_json_shapes(data: bytes, expected: list[dict[str, str]]) -> None:
     assert found.dead.is_empty()
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"id":{"0":"a","1":"b"},"name":{"0":"x","1":"y"}}', "columns"),
+        ('{"id":["a","b"],"name":["x","y"]}', "columns"),
+        ('{"columns":["id","name"],"index":[0,1],"data":[["a","x"],["b","y"]]}', "names of columns"),
+        ('{"0":{"id":"a","name":"x"},"1":{"id":"b","name":"y"}}', "records under keys"),
+        ('{"k1":{"id":"a","name":"x"},"k2":{"id":"b","name":"y"},"k3":{"id":"c","name":"z"}}', "records under keys"),
+    ],
+    ids=["columns", "lists", "split", "rows", "keyed"],
+)
+def test_json_one_object_of_many_records_is_one_letter_and_no_record(data: str, said: str) -> None:
+    found = read(data.encode(), "json")
+    assert (rows(found), dead(found)) == ([], {0: data.encode()})
+    assert said in found.dead["reason"][0] and "export a list" in found.dead["reason"][0]
+
+
+def test_json_columns_whose_end_is_not_seen_yet_are_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK", 1 << 10)
+    data = json.dumps({"id": {str(i): f"c{i}" for i in range(1000)}}).encode()
+    found = list(pieces(io.BytesIO(data), Options("json")))
+    assert sum(piece.frame.height for piece in found) == 0 and "columns or rows" in found[0].dead["reason"][0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"id":{"S":"1"},"name":{"S":"Ann"},"mail":{"S":"a@b"}}',
+        '{"before":{"id":1,"name":"x"},"after":{"id":1,"name":"y"}}',
+        '{"tags":["a","b"],"sizes":["L"]}',
+        '{"order":{"id":1,"total":2},"customer":{"id":7,"name":"Ann"},"store":{"id":3}}',
+        '{"columns":3,"data":"x"}',
+    ],
+    ids=["typed", "change", "tags", "nested", "words"],
+)
+def test_json_one_object_of_nested_values_is_a_record(data: str) -> None:
+    found = read(data.encode(), "json")
+    assert found.frame.height == 1 and found.dead.is_empty()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '[{"a":1},{"a":2},]',
+        '[\n{"a":1},\n{"a":2},\n]\n',
+        '{"a":1},\n{"a":2},\n',
+        '\x1e{"a":1}\n\x1e{"a":2}\n',
+        '{"rows":[{"a":1},{"a":2},]}',
+    ],
+    ids=["list", "lines of a list", "lines", "sequence", "inner list"],
+)
+def test_json_what_stands_between_values_is_no_record(data: str) -> None:
+    found = read(data.encode(), "json")
+    assert rows(found) == [{"a": "1"}, {"a": "2"}] and found.dead.is_empty()
+
+
 def test_json_several_lists_need_a_word() -> None:
     data = b'{"orders":[{"a":1}],"refunds":[{"a":2}]}'
     found = read(data, "json")

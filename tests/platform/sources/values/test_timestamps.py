@@ -38,6 +38,10 @@ def read(values: list, dtype: pl.DataType | None = None) -> tuple[list, list[str
         ("2011-09-11 11:30:00.000 +0200", NINE), ("2011-09-11 11:30:00+02", NINE), ("2011-09-11T09:30:00 Z", NINE),
         ("20110911T093000Z", NINE), ("2011-09-11 02:30:00 PDT", NINE), ("Sep 11, 2011 02:30:00 AM PDT", NINE),
         ("2011-09-10T24:00:00", DAY), ("2011-09-11T09:30:00.0000001Z", NINE),
+        ("11-SEP-11 09.30.00.000000 AM", NINE), ("11-SEP-11 11.30.00.000000000 AM +02:00", NINE),
+        ("11-SEP-2011 09.30.00", NINE), ("2011-09-11-09.30.00.000000", NINE), ("2011-09-11-21.30.00", NINE + timedelta(hours=12)),  # noqa: E501
+        ("Sun Sep 11 2011 11:30:00 GMT+0200 (Central European Summer Time)", NINE), ("Sun Sep 11 2011 09:30:00 GMT+0000", NINE),  # noqa: E501
+        (f"/Date({SECONDS}000)/", NINE), (f"/Date({SECONDS}000+0200)/", NINE),
     ],
 )  # fmt: skip
 def test_a_time_in_its_usual_forms(value, expected) -> None:
@@ -91,6 +95,12 @@ def test_forms_may_be_mixed_and_what_is_none_is_null() -> None:
 def test_what_is_written_in_any_form_is_read_back(moments: list[datetime], form: str) -> None:
     whole = [moment.replace(microsecond=0) for moment in moments]
     assert read([moment.strftime(form) for moment in whole]) == (whole, [])
+
+
+def test_a_zone_in_brackets_without_the_offset_is_no_time_of_another_zone() -> None:
+    told: list[str] = []
+    texts = pl.Series(["2011-09-11T11:30[Europe/Paris]", "2011-09-11T11:30+02:00[Europe/Paris]"])
+    assert timestamps.read(texts, "log.csv", told.append).to_list() == [None, NINE]
 
 
 def test_a_moment_that_could_be_two_is_refused() -> None:
