@@ -10,8 +10,6 @@ from statistics import NormalDist
 
 import polars as pl
 
-from customer360.pipelines.inference import sums
-
 Interval = tuple[pl.Expr, pl.Expr]
 
 
