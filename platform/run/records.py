@@ -23,6 +23,7 @@ from datetime import timedelta
 import polars as pl
 
 from customer360.platform import judging, tables
+from customer360.platform.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.judging import Verdict
 from customer360.platform.quality import Quarantine, quarantine_rows, row_id
 from customer360.platform.quality.ahead import MARGIN, ahead
@@ -38,7 +39,6 @@ from customer360.platform.run.deletions import (
     since_restated,
     with_versions,
 )
-from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table
 

@@ -5,12 +5,18 @@ It is what was delivered after what, and depends on no clock, no time of change 
 
 from __future__ import annotations
 
-import polars as pl
+import re
 
-from customer360.platform.sources.landing import natural
+import polars as pl
 
 INPUT = "_input"  # rank of a row's input in the natural order of names
 DELIVERY = ("_seq", INPUT, "_position")
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names as a person would: runs of digits by their number, day9 before day10."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
 def ranked(rows: pl.DataFrame) -> pl.DataFrame:
