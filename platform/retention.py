@@ -22,6 +22,7 @@ from typing import Any, Literal
 import polars as pl
 
 from customer360.platform import tables
+from customer360.platform.delivery import place
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake, editions
 from customer360.platform.tables import LANDED, Table
@@ -178,7 +179,8 @@ def _is_over(lake: Lake, table: type[Table], before: date) -> pl.Expr:
     assert declared.holds is not None
     own, begin = ["_source_system", *declared.holds.of], pl.col(age_columns(table)[0]).cast(pl.Datetime("us"))
     said = pl.col(declared.holds.ends).cast(pl.Date) if declared.holds.ends else pl.lit(None, pl.Date)
-    row, came = _text(*map(pl.col, own), begin), pl.struct("_seq", "_file", "_position")
+    row = _text(*map(pl.col, own), begin)
+    came = place(lake.scan(declared.name).select(pl.col("_file").drop_nulls().unique()).collect()["_file"])
     key = ["_source_system", *declared.key]
     is_gone = pl.col("_deleted").fill_null(False).sort_by(came).last().over(key)
     gone = pl.when(is_gone).then(pl.col(LANDED).max().over(key).cast(pl.Date))
