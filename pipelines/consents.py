@@ -18,6 +18,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from customer360.platform.delivery import DELIVERY, INPUT, ranked
+
 CHANNELS = ("EMAIL", "SMS", "PHONE", "PUSH")
 UNSUBSCRIBABLE = ("EMAIL", "SMS", "PUSH")  # over which nobody is written to who once unsubscribed from a campaign
 WHOLES = {  # purposes that stand for several
@@ -66,7 +68,7 @@ def undated_refusals_last(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     its source delivered a dated one since: without a date it would pass for older than what stood before it.
     """
     own, undated = ["_source", *key], pl.col("PREFERENCE_DATE").is_null()
-    numbered = rows.with_row_index("order__").sort("_seq", "_file", "_position").with_row_index("delivered__")
+    numbered = ranked(rows.with_row_index("order__")).sort(DELIVERY).with_row_index("delivered__").drop(INPUT)
     order, delivered = pl.col("order__"), pl.col("delivered__")
     last = order == order.filter(undated).max().over(own)
     dated_since = (delivered.filter(~undated).max().over(own) > delivered).fill_null(False)

@@ -1,8 +1,9 @@
 """What is older than it may be kept leaves, each table in its own way (`way`).
 
 - Rows of bronze go by the road of an erasure, or, of what the accounts need (``erasure="anonymize"``), what names a
-  person does. What is built on them follows with the run. A price, a tier or a stock holds until the next one
-  (`tables.Series`) and is as old as its end: while it holds it has none.
+  person does. None goes later than the one that stands for it: with the newest valid row of a key go the earlier ones,
+  with a correction what it corrects. What is built on them follows with the run. A price, a tier or a stock holds until
+  the next one (`tables.Series`) and is as old as its end: while it holds it has none.
 - Dated gold loses its editions of dates before; the current one of each maker always stays.
 - What only grows (`LOGS`) loses the rows that were written before.
 
@@ -22,8 +23,11 @@ from typing import Any, Literal
 import polars as pl
 
 from customer360.platform import tables
+from customer360.platform.delivery import place
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake, editions
+from customer360.platform.quality import row_id
+from customer360.platform.run.standing import Stood, stood_for
 from customer360.platform.tables import LANDED, Table
 
 _NOTES = "_retention"
@@ -31,8 +35,9 @@ _FORM = 2  # of the notes: of before, a row could be later than it came
 _LOOKED = f"{_NOTES}/logs.json"  # the day on which a log was looked through, and for how many days
 
 # Tables that only grow, with the column that says when a row was written.
+LETTERS = "quality.dead_letters"
 LOGS = {
-    "quality.dead_letters": "received_at",
+    LETTERS: "received_at",
     "quality.erased_records": "received_at",
     "quality.data_quality_metrics": "measured_at",
 }
@@ -150,9 +155,17 @@ def _retired(lake: Lake, name: str, before: date, dry_run: bool) -> int:
     else:
         is_old = can_go & (_age(table) < before).fill_null(False)
         aged = _aged(lake, table, doubtful, can_go, before, noted)
+    stood = stood_for(lake, name, is_old, can_go, aged) if aged else Stood()
+    if stood.rows:
+        is_old |= row_id().is_in(pl.Series(sorted(stood.rows)).implode())
+        aged = [f for f in lake.files(name) if lake.scan(name, [f]).filter(is_old).head(1).collect().height]
     if dry_run:
         return int(lake.scan(name, aged).filter(is_old).select(pl.len()).collect().item()) if aged else 0
     noted.save(lake)
+    # Letters first: once the corrections are gone, nothing tells that they were answered.
+    if stood.letters and lake.exists(LETTERS):
+        kept = ~pl.col("letter_id").is_in(pl.Series(sorted(stood.letters)).implode())
+        lake.rewrite(LETTERS, lambda rows: rows.filter(kept), reason="retention")
     return lake.rewrite(name, partial(_without, table, is_old), reason="retention", files=aged) if aged else 0
 
 
@@ -178,8 +191,11 @@ def _is_over(lake: Lake, table: type[Table], before: date) -> pl.Expr:
     assert declared.holds is not None
     own, begin = ["_source_system", *declared.holds.of], pl.col(age_columns(table)[0]).cast(pl.Datetime("us"))
     said = pl.col(declared.holds.ends).cast(pl.Date) if declared.holds.ends else pl.lit(None, pl.Date)
-    row, came = _text(*map(pl.col, own), begin), pl.struct("_seq", "_file", "_position")
     key = ["_source_system", *declared.key]
+    # Where nothing tells versions apart, an earlier row of the key is no part of the series: it was put right.
+    is_one = pl.all_horizontal(pl.col(key).is_not_null()) if declared.key and not declared.version else pl.lit(False)
+    row = pl.when(is_one).then(_text(*map(pl.col, key))).otherwise(_text(*map(pl.col, own), begin))
+    came = place(lake.scan(declared.name).select(pl.col("_file").drop_nulls().unique()).collect()["_file"])
     is_gone = pl.col("_deleted").fill_null(False).sort_by(came).last().over(key)
     gone = pl.when(is_gone).then(pl.col(LANDED).max().over(key).cast(pl.Date))
     rows = lake.scan(declared.name).select(

@@ -23,8 +23,8 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "issuers", "settings", "telemetry", "rescued", "tables", "judging", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
-            "graph", "stars", "catalogue", "run", "lineage", "alerts", "warehouse", "online", "access",
+PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "issuers", "settings", "telemetry", "rescued", "tables", "judging", "delivery", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "anonymity", "sources",  # noqa: E501
+            "graph", "stars", "catalogue", "run", "retention", "lineage", "alerts", "warehouse", "online", "access",
             "revocations", "signing", "tokens", "audit",
             "backup"]  # fmt: skip
 SHARED = {

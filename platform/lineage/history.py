@@ -18,8 +18,8 @@ from customer360.platform import graph, tables
 from customer360.platform.errors import LakeError, VersionGone
 from customer360.platform.lake import BUCKET, File, Lake, bucket_numbers
 from customer360.platform.lineage.columns import of_node
-from customer360.platform.lineage.rows import ADDRESS, key_of, naming_columns, typed_keys
-from customer360.platform.quality import row_id
+from customer360.platform.lineage.rows import key_of, naming_columns, typed_keys
+from customer360.platform.quality import ADDRESS, row_id
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import current_records, in_order

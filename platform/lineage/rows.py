@@ -16,10 +16,10 @@ from customer360.platform import graph, tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import BUCKET, File, Lake, bucket_numbers, editions
 from customer360.platform.lineage.links import all_links, links_of
+from customer360.platform.quality import ADDRESS
 from customer360.platform.tables import SUBJECT_KEYS
 
 FEW = 64  # values, up to which files are chosen by their buckets
-ADDRESS = ("_source", "_seq", "_file", "_position")  # of a bronze row: where its record stood
 PLACE = (*ADDRESS, "_deleted", "_replay_of")
 SCORED = ("model", "version", "score")  # what a row of a model's says of it
 

@@ -71,9 +71,12 @@ class ErasedRecords(Table, table="quality.erased_records", partition_by=("source
 ERASED = "quality.erased_records"
 
 
+ADDRESS = ("_source", "_seq", "_file", "_position")  # of a bronze row: where its record stood
+
+
 def row_id() -> pl.Expr:
     """Address of a bronze row: source/seq/file/position."""
-    return pl.concat_str("_source", "_seq", "_file", "_position", separator="/")
+    return pl.concat_str(ADDRESS, separator="/")
 
 
 def quarantine_rows(table: type[Table], judged: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:

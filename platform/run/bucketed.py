@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from customer360.platform import graph, tables
+from customer360.platform import tables
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.run.origins import files_digest
-from customer360.platform.run.planning import Job, build_unit, is_bucketed, plain, plain_rules, stored_part
+from customer360.platform.run.planning import Job, build_unit, is_bucketed, replaced_rows, stored_part
 from customer360.platform.run.touched import Told
 from customer360.platform.run.units import BuildUnit, InputPart, Place, owner_column
 
@@ -67,7 +67,8 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
             known = known if _is_mostly_known(inputs, known, told) else ()
             place = Place(bucket=bucket, stem=stem, stored=held if known else ())
             made.append(_Bucket(place, inputs, known, told if known else {}))
-    return [_joint_unit(job, group) for group in _joined(made)], stay
+    replaced = replaced_rows(job) if node.judged and made else ()
+    return [_joint_unit(job, group, replaced) for group in _joined(made)], stay
 
 
 def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, Sequence[File]]) -> dict[str, Told]:
@@ -94,10 +95,11 @@ def _joined(made: Iterable[_Bucket]) -> list[list[_Bucket]]:
     return found
 
 
-def _joint_unit(job: Job, group: Sequence[_Bucket]) -> BuildUnit:
+def _joint_unit(job: Job, group: Sequence[_Bucket], replaced: tuple[str, ...]) -> BuildUnit:
     inputs, known = _united([b.inputs for b in group]), _united([b.known for b in group])
     told = tuple((table, told) for b in group for table, told in b.told.items())
-    return build_unit(job, inputs, places=tuple(b.place for b in group), known=known, told=told)
+    places = tuple(b.place for b in group)
+    return build_unit(job, inputs, places=places, known=known, told=told, replaced=replaced)
 
 
 def _united(parts: Sequence[tuple[InputPart, ...]]) -> tuple[InputPart, ...]:
@@ -152,9 +154,9 @@ def _by_bucket(lake: Lake, table: str, files: Sequence[File]) -> list[Sequence[F
 
 
 def _constant(job: Job) -> list[Any]:
-    """What all units of a node have in common that decides their rows: code and reserved values."""
-    code = graph.code_fingerprint(job.node.function, job.node.outputs)
-    return [code, {k: plain_rules(v) if k == "params" else plain(v) for k, v in job.reserved.items()}]
+    """What all units of a node have in common that decides their rows: its fingerprint but for what its inputs hold."""
+    code, _, *rest = job.parts
+    return [code, *rest]
 
 
 def _unit_stem(constant: list[Any], inputs: Iterable[InputPart]) -> str:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
-from customer360.platform.sources.landing import natural
+from customer360.platform.delivery import DELIVERY, INPUT, natural, ranked
 from customer360.platform.tables import Table
 
 GONE = "_gone"  # whether a row's key is deleted, if the row is its newest

@@ -14,13 +14,13 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import rescued, schemas, tables, telemetry
+from customer360.platform.delivery import natural
 from customer360.platform.evolution import Change, SchemaContract, Seen, added, fate, joined, learned
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch
 from customer360.platform.schemas import Version, next_version
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.bronze import Landed
-from customer360.platform.sources.landing import natural
 from customer360.platform.sources.mapping.renames import likely_name, names_in
 from customer360.platform.sources.observed import DISCARDED
 from customer360.platform.sources.stated import schema_contract_of

@@ -116,7 +116,7 @@ class FollowUnit:
 def _changed(lake: Lake, old: InputPart, new: InputPart) -> pl.DataFrame:
     """Rows that one state of an input has and the other lacks."""
     before, after = (read_part(lake, part).collect() for part in apart(old, new))
-    return pl.concat(other_rows(before, after))
+    return pl.concat(other_rows(before, after, new.table))
 
 
 def _bucket(f: File) -> int:

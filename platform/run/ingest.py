@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from customer360.platform import ledger, quality, schemas, tables, telemetry
+from customer360.platform.delivery import natural
 from customer360.platform.errors import RunError
 from customer360.platform.known import Known, as_landed, known_of, look_together, noted
 from customer360.platform.lake import Add, Lake, reached
@@ -34,7 +35,7 @@ from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
-from customer360.platform.sources.landing import Landing, landing_of, natural
+from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.mapping import joins
 from customer360.platform.sources.spool import sweep
 from customer360.platform.sources.stated import contract_faults, made_by, reading_of, schema_contract_of, usual_columns

@@ -23,6 +23,7 @@ from datetime import timedelta
 import polars as pl
 
 from customer360.platform import judging, tables
+from customer360.platform.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.judging import Verdict
 from customer360.platform.quality import Quarantine, quarantine_rows, row_id
 from customer360.platform.quality.ahead import MARGIN, ahead
@@ -38,7 +39,6 @@ from customer360.platform.run.deletions import (
     since_restated,
     with_versions,
 )
-from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table
 
@@ -85,7 +85,7 @@ def current_records(
     verdict = judging.judge(table, judged, ahead(table, judged, margin), refuse)
     refused = quarantine_rows(table, delivered, verdict)
     sound = pl.concat([verdict.valid, deletions])
-    repaired = _delivered_again(table, judged.filter(row_id().is_in(refused["row_id"].implode())), sound)
+    repaired = delivered_again(table, judged.filter(row_id().is_in(refused["row_id"].implode())), sound)
     quarantined = refused.filter(~pl.col("row_id").is_in(repaired))
     is_gone = is_deletion() | missing(table, dated, snapshots)
     folded = _fold(table, sound.with_columns(is_gone.alias(GONE)))
@@ -186,7 +186,7 @@ def _is_repeated(keys: pl.DataFrame) -> pl.Series:
     return near.scatter(near.arg_true(), same)
 
 
-def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:
+def delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:
     """Addresses of refused rows whose key came again later from the same source, and is valid: the source repaired
     them.
     """

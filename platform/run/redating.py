@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
+from customer360.platform.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.tables import Table, is_ahead
 
 

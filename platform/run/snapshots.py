@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from customer360.platform import ledger, tables
+from customer360.platform.delivery import natural
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Add, File, Lake
 from customer360.platform.ledger import Batch, Outcome
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources.bronze import Landed
-from customer360.platform.sources.landing import natural
 
 STANDS = "stands"
 

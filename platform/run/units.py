@@ -26,6 +26,7 @@ from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
 from customer360.platform.lake.pieces import get_piece, put_piece
+from customer360.platform.quality import ADDRESS
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
@@ -35,6 +36,7 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
 SMALL = 5000  # rows of a bucket, up to which it is one file
+NUMBER = "number__"  # of equal rows
 SEVERAL, LITTLE = 4, 1024 * 1024  # files of an input, and bytes of them together, that are read at once
 
 
@@ -130,8 +132,8 @@ class BuildUnit:
             seen = {path for table, told in self.told if table == known.table for path in told.paths}
             before, after = apart(known, now[known.table], seen)
             if before.files:
-                rows = other_rows(*(read_part(self.lake, part).collect() for part in (before, after)))
-                found += [part[subject] for part in rows]
+                were, are = (read_part(self.lake, part).collect() for part in (before, after))
+                found += [rows[subject] for rows in other_rows(were, are, known.table)]
             elif after.files:
                 found.append(read_part(self.lake, after).select(subject).collect()[subject])
         touched = pl.concat(found).unique() if found else pl.Series("subject", [], pl.String)
@@ -345,15 +347,29 @@ def apart(old: InputPart, new: InputPart, but: Collection[str] = ()) -> tuple[In
     return parts[0], parts[1]
 
 
-def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of the one that the other lacks, and the other way round; all rows where columns are nested."""
-    on = before.columns
+def other_rows(
+    before: pl.DataFrame, after: pl.DataFrame, table: str | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the one that the other lacks, and the other way round; all rows where columns are nested.
+
+    ``table`` is the one that they are of, where these may be some of its columns. Without its key several of its rows
+    are equal, and another number of them is a change: such rows are given once each, where there are more or fewer.
+    """
     if any(dtype.is_nested() for dtype in before.schema.values()):
         return before, after
-    return (
-        before.join(after, on=on, how="anti", nulls_equal=True),
-        after.join(before, on=on, how="anti", nulls_equal=True),
-    )
+    if table is not None and not _has_key(table, before.columns):
+        before, after = (rows.group_by(rows.columns).len(NUMBER) for rows in (before, after))
+    on = before.columns
+    gone = before.join(after, on=on, how="anti", nulls_equal=True)
+    new = after.join(before, on=on, how="anti", nulls_equal=True)
+    return gone.drop(NUMBER, strict=False), new.drop(NUMBER, strict=False)
+
+
+def _has_key(table: str, columns: Collection[str]) -> bool:
+    """Whether no two rows of a table are equal in these columns; a row of bronze is named by where it stood."""
+    contract = tables.by_name(table)
+    key = ADDRESS if tables.spec(contract).layer == "bronze" else contract.primary_key()
+    return bool(key) and set(key) <= set(columns)
 
 
 def is_small(rows: int) -> bool:

@@ -352,9 +352,11 @@ class IngestUnit:
         marks = {DELETED: f'"{DELETED}"'} if DELETED in records.frame.columns else {}
         own = Mapping(marks)  # corrections are written in the contract's columns
         fitted = fit(
-            records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words, refuse=done.reading.refuse)
-        )
-        addresses = records.frame.select(POSITION, REPLAY_OF)
+            records.frame.drop(REPLAY_OF, strict=False),  # a file that an erasure emptied has no columns
+            table, own, Reading(words=done.reading.words, refuse=done.reading.refuse),
+        )  # fmt: skip
+        named = pl.col(REPLAY_OF) if REPLAY_OF in records.frame.columns else pl.lit(None, pl.String)
+        addresses = records.frame.select(POSITION, named.alias(REPLAY_OF))
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
         return replace(fitted, frame=frame)
 

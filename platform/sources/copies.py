@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform.sources.landing import Landing, natural
+from customer360.platform.delivery import natural
+from customer360.platform.sources.landing import Landing
 
 Row = Mapping[str, Any]
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
+from customer360.platform.delivery import natural
 from customer360.platform.errors import SourceError
 from customer360.platform.known import inputs_of
 from customer360.platform.ledger import Batch, Input
@@ -17,7 +18,7 @@ from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.copies import copies
 from customer360.platform.sources.formats.reader import Reader
 from customer360.platform.sources.formats.records import Records, together
-from customer360.platform.sources.landing import LISTING, Landing, entry_input, natural
+from customer360.platform.sources.landing import LISTING, Landing, entry_input
 from customer360.platform.sources.protocols.changes.debezium import Enveloped
 
 REPLACED = "replaced before it was read"

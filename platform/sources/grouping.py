@@ -20,6 +20,7 @@ from typing import TypeVar
 import polars as pl
 
 from customer360.platform import erasure_list, privacy, tables
+from customer360.platform.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.lake import Add, File, Lake
 from customer360.platform.lake.pieces import get_piece, put_piece
 from customer360.platform.quality import ERASED
@@ -30,7 +31,6 @@ from customer360.platform.sources.base import Source
 from customer360.platform.sources.cards import cleared_fit
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.landing import natural
 from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Integer, String, Table, personal
@@ -304,10 +304,8 @@ def moment_of(text: pl.Expr) -> pl.Expr:
 def _living(records: pl.DataFrame) -> pl.DataFrame:
     """Records in the order of delivery, of each group those of the last delivery of each file."""
     last = pl.col("_seq") == pl.col("_seq").max().over(GROUP, "_file")
-    names = sorted(records["_file"].unique().to_list(), key=natural)
-    ranks = pl.DataFrame({"_file": names, "rank": range(len(names))}, schema={"_file": pl.String, "rank": pl.Int64})
     moments = pl.coalesce(moment_of(pl.col("moment")), "_ingested_at").alias("_ingested_at")
-    return records.filter(last).join(ranks, on="_file", how="left").sort("_seq", "rank", POSITION).with_columns(moments)
+    return ranked(records.filter(last)).sort(DELIVERY).drop(INPUT).with_columns(moments)
 
 
 def _of_groups(fitted: pl.DataFrame, records: pl.DataFrame, table: type[Table], gone: pl.Series) -> pl.DataFrame:

@@ -20,6 +20,7 @@ import obstore
 import polars as pl
 
 from customer360.platform import telemetry
+from customer360.platform.delivery import natural
 from customer360.platform.errors import ConfigError, TransientError
 from customer360.platform.lake import remote_store
 from customer360.platform.lake.objects import listing, moment_text
@@ -198,12 +199,6 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     parts = [fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z") for part in pattern.split("**/")]
     expression = re.compile("(?s:" + "(?:.*/)?".join(parts) + r")\Z")
     return lambda path: path == pattern or expression.match(path) is not None
-
-
-def natural(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts names as a person would: runs of digits by their number, day9 before day10."""
-    pieces = re.split(r"([0-9]+)", name)
-    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
 def _walk(root: Path, start: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

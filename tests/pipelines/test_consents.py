@@ -125,6 +125,12 @@ def test_of_versions_of_one_answer_an_undated_refusal_is_not_lost(
     assert row["PREFERENCE_VALUE"] == ("EMAIL:YES" if allowed else "EMAIL:NO")
 
 
+@pytest.mark.parametrize("files", [("day8.csv", "day9.csv"), ("day9.csv", "day10.csv")])
+def test_which_answer_came_later_is_told_by_the_numbers_of_the_files(files: tuple[str, str]) -> None:
+    rows = versions([("a", "YES", DAYS[0]), ("a", "NO", None)], [1, 1]).with_columns(_file=pl.Series(files))
+    assert current_records(Delivered, rows, set()).rows["PREFERENCE_VALUE"].to_list() == ["EMAIL:NO"]
+
+
 VERSION = st.tuples(st.sampled_from("ab"), st.sampled_from(["YES", "NO"]), st.sampled_from([None, *DAYS]))
 
 

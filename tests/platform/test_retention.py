@@ -168,6 +168,24 @@ def test_what_holds_is_as_old_as_its_end(tmp_path: Path, registries: None) -> No
     assert set(lake.scan(name).collect()["ID"]) == before - {"just over"}
 
 
+@pytest.mark.parametrize("files", [("day8.csv", "day9.csv"), ("day9.csv", "day10.csv")])
+def test_which_delivery_of_one_batch_says_the_end_is_told_by_the_numbers_of_the_files(
+    tmp_path: Path, registries: None, files: tuple[str, str]
+) -> None:
+    class Prices(Table, table="bronze.t_prices", key=("WHAT", "SINCE"), past=("SINCE",), erasure="none",
+                 holds=Series(("WHAT",), ends="ENDS", resumes=True)):  # fmt: skip
+        """One row per price."""
+
+        WHAT = String()
+        SINCE = Date()
+        ENDS = Date(nullable=True)
+
+    lake, name, since = Lake(str(tmp_path), buckets=2), "bronze.t_prices", date(2019, 1, 1)
+    visits(lake, name, Prices, WHAT=["tea"] * 2, SINCE=[since] * 2, ENDS=[date(2019, 6, 1), None], _seq=[1, 1],
+           _file=list(files), _position=[1, 1])  # fmt: skip
+    assert retention.retire(lake, {name: 365}, date(2026, 1, 1)) == {}, "the later one has no end"
+
+
 def test_a_tier_is_over_with_the_next_one_or_at_its_own_end(tmp_path: Path, registries: None) -> None:
     class Tiers(Table, table="bronze.t_tiers", key=("ID",), past=("SINCE",), holds=Series(("WHO",), ends="UNTIL")):
         """One row per tier."""

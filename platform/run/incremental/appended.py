@@ -126,8 +126,8 @@ class AppendUnit:
         for known in self.known:
             old, new = apart(known, now[known.table])
             columns = [c for c in known.columns or tables.schema(tables.by_name(known.table)) if c not in self._owners]
-            rows = [read_part(self.lake, part).select(columns).collect() for part in (old, new)]
-            others = other_rows(*rows)
+            were, are = (read_part(self.lake, part).select(columns).collect() for part in (old, new))
+            others = other_rows(were, are, known.table)
             if known.table in self.node.concerns:
                 found.append(self._concerned(known.table, pl.concat(others)).cast(dtype))
                 continue

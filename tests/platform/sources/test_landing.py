@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from customer360.platform.sources.landing import Landing, literal_prefix, natural
+from customer360.platform.sources.landing import Landing, literal_prefix
 
 
 @pytest.fixture
@@ -57,11 +57,6 @@ def test_listing_begins_where_the_glob_does() -> None:
     assert [literal_prefix(p) for p in ("a/b/*.csv", "a/b[12]/*.csv", "a?/b", "*.csv", "a/b.csv")] == [
         "a/b", "a", "", "", "a",
     ]  # fmt: skip
-
-
-def test_names_sort_by_their_numbers() -> None:
-    names = ["d10", "d9", "d09", "d1b2", "d1a10", "d1a9", "10", "9", "é1"]
-    assert sorted(names, key=natural) == ["9", "10", "d1a9", "d1a10", "d1b2", "d09", "d9", "d10", "é1"]
 
 
 def test_entries_that_cannot_be_listed_cost_themselves(landing: Landing, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,11 +1,11 @@
 """A shop whose tables are renewed by what is new.
 
 bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, by subject
--> silver.t_spenders, by subject; the links -> silver.t_people, which has persons alone -> silver.t_greetings, of the
-sales of each subject, and gold.t_cards, an edition a date, which reads the links beside, that are not stored by person;
-bronze.t_lines -> silver.t_lines, which join their sale by its key, with its amount, and follow it, and have the price
-that bronze.t_goods -> silver.t_goods say of their note. Accounts are personal. A sale counts the lines of bronze that
-say "bad".
+-> silver.t_spenders, by subject, and silver.t_takings, which read of a sale its amount and whose it is, but no key; the
+links -> silver.t_people, which has persons alone -> silver.t_greetings, of the sales of each subject, and gold.t_cards,
+an edition a date, which reads the links beside, that are not stored by person; bronze.t_lines -> silver.t_lines, which
+join their sale by its key, with its amount, and follow it, and have the price that bronze.t_goods -> silver.t_goods say
+of their note. A sale counts the lines of bronze that say "bad". Accounts are personal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,14 @@ HEADERS = {
 }
 DELETED = {"links": "PERSON = 'gone'", "sales": "ACCOUNT = 'gone'", "lines": "NOTE = 'del'", "goods": "PRICE = '-9'"}
 RECORDS = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines")
-OF_SUBJECTS = ("silver.t_spent", "silver.t_spenders", "silver.t_people", "silver.t_greetings", "gold.t_cards")
+OF_SUBJECTS = (
+    "silver.t_spent",
+    "silver.t_takings",
+    "silver.t_spenders",
+    "silver.t_people",
+    "silver.t_greetings",
+    "gold.t_cards",
+)
 EVERY = (*RECORDS, *OF_SUBJECTS, "quality.quarantine")
 PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
@@ -186,6 +193,13 @@ def declare(note: int = 3) -> None:
         subject_id = String(primary_key=True)
         amount = Integer()
 
+    class Takings(Table, table="silver.t_takings", per="subject_id"):
+        """One row per subject of a sale."""
+
+        subject_id = String(primary_key=True)
+        sale_count = Integer()
+        amount = Integer()
+
     class Spenders(Table, table="silver.t_spenders", per="subject_id"):
         """One row per subject of a sale or a line."""
 
@@ -260,6 +274,12 @@ def declare(note: int = 3) -> None:
     @builds(Spent)
     def t_spent(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
         return silver_t_sales.group_by("subject_id").agg(amount=pl.col("amount").sum())
+
+    @builds(Takings, reads={"silver.t_sales": ("subject_id", "amount")})
+    def t_takings(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
+        return silver_t_sales.group_by("subject_id").agg(
+            sale_count=pl.len().cast(pl.Int64), amount=pl.col("amount").sum()
+        )
 
     @builds(People)
     def t_people(silver_t_links: pl.LazyFrame) -> pl.LazyFrame:

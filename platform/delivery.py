@@ -5,12 +5,26 @@ It is what was delivered after what, and depends on no clock, no time of change 
 
 from __future__ import annotations
 
-import polars as pl
+import re
+from collections.abc import Iterable
 
-from customer360.platform.sources.landing import natural
+import polars as pl
 
 INPUT = "_input"  # rank of a row's input in the natural order of names
 DELIVERY = ("_seq", INPUT, "_position")
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names as a person would: runs of digits by their number, day9 before day10."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
+
+
+def place(names: Iterable[str]) -> pl.Expr:
+    """Place of a bronze row in the order of delivery, as a value that compares; ``names`` are all inputs of rows."""
+    ordered = sorted(set(names), key=natural)
+    rank = pl.col("_file").replace_strict(ordered, range(len(ordered)), default=None, return_dtype=pl.Int64)
+    return pl.struct("_seq", rank.alias(INPUT), "_position")
 
 
 def ranked(rows: pl.DataFrame) -> pl.DataFrame:
