@@ -57,14 +57,6 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         yield replace(whole_file_dead(text.head, str(fault)), lines=total)
 
 
-def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
-    """One line below the header that a text has. Raises Unreadable where it has none."""
-    head, last = next(Text(stream, options.encoding).blocks())
-    table, _ = _opened(head, last, options)
-    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True, 0, table.trailing).records(1)
-    return Records(_unguarded(frame, raw), dead)
-
-
 def _without_marks(data: bytes) -> bytes:
     """A text without byte order marks before its lines, where files that begin with one were joined end to end. Such
     a mark hides a repeated header, and the quote that opens a value.
