@@ -170,7 +170,8 @@ def identifiers(values: pl.Series) -> pl.Series:
     """Identifiers as text that joins: blanks around them are gone, leading zeros and case stay, and 17850.0 is 17850.
 
     Programs that hold a column of whole numbers with gaps as floats, or as decimals, write it so, with one zero or
-    more; such a fraction is no part of an id.
+    more; such a fraction is no part of an id. Three zeros of a text may be thousands, 1.000 beside 1.234, and stay: the
+    other values of a column decide nothing, as an id is the same in a delivery of one row.
     Nor is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
     """
     if values.dtype.is_float():
@@ -180,6 +181,8 @@ def identifiers(values: pl.Series) -> pl.Series:
             pl.select(pl.coalesce(number, pl.lit(values.fill_nan(None).cast(pl.String)))).to_series().alias(values.name)
         )
     text = values.cast(pl.String, strict=False)
+    if values.dtype.is_decimal():
+        return text.str.replace(r"\.0+$", "")
     ends = textbytes.of(text)
     fraction = (ends.last == ord("0")) & ((ends.before_last == ord(".")) | (ends.before_last == ord("0")))
     return textbytes.where(text, ends.odd | (ends.first == ord("'")) | fraction, _bare_identifiers)
@@ -188,7 +191,7 @@ def identifiers(values: pl.Series) -> pl.Series:
 def _bare_identifiers(text: pl.Series) -> pl.Series:
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
     text = text.str.replace(r"^'([0-9+].*)$", "$1")
-    return text.str.replace(r"^(-?\d+)\.0+$", "$1").replace("", None)
+    return text.str.replace(r"^(-?\d+)\.(?:0{1,2}|0{4,})$", "$1").replace("", None)
 
 
 def _by_name(text: pl.Series, reader: str) -> pl.Series:
