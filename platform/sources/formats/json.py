@@ -157,7 +157,7 @@ def _require_records(head: bytes, last: bool, value: Any) -> None:
         if held[0] and list(held[0]) == _numbers(held[0]):
             raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
         wide = len(held) > 2 and len(held[0]) > 1  # {"a": {"S": "x"}, "b": {"S": "y"}} is a record of typed values
-        if held[0] and (is_spread and wide or list(value) == _numbers(held)):
+        if held[0] and ((is_spread and wide) or list(value) == _numbers(held)):
             raise Unreadable(NO_LIST.format("records under keys"))
 
 
