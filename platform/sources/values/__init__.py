@@ -30,7 +30,8 @@ TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 # Beside blanks, what is copied with a text and is not seen: soft hyphens, joiners, marks of the direction of writing.
 BLANKS = r"[\s\x{a0}\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]+"
 # A value as MongoDB's exports write types that JSON lacks: {"$oid": "65…"}, {"$date": {"$numberLong": "17676…"}}.
-EXTENDED = r'^\{\s*"\$(?:oid|date|number\w+|uuid)"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*)?"?([^"{}]*)"?[\s}]*$'
+EXTENDED = r'^\{\s*"\$(?:oid|date|numberInt|numberLong|numberDouble|numberDecimal|uuid)"\s*:\s*"?([^"{}]*)"?\s*\}\s*$'
+EXTENDED_DATE = r'^\{\s*"\$date"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*"?(-?\d+)"?\s*\}|(-?\d+))\s*\}\s*$'  # milliseconds
 OBJECT = ord("{")
 
 
@@ -90,9 +91,16 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
 
     held = textbytes.of(values)
     if (held.first == OBJECT).any():
-        values = textbytes.where(values, held.first == OBJECT, lambda some: some.str.replace(EXTENDED, "$1"))
+        values = textbytes.where(values, held.first == OBJECT, _without_types)
         held = textbytes.of(values)
     return textbytes.where(values, _may_be_one_of(held, (*exact, *lower)), read_known)
+
+
+def _without_types(text: pl.Series) -> pl.Series:
+    """Values without the types that MongoDB's exports write around them; its dates are milliseconds or ISO texts."""
+    digits = text.str.extract_groups(EXTENDED_DATE).struct.unnest()
+    since = timestamps.of_milliseconds(digits.select(pl.coalesce(pl.all())).to_series())
+    return pl.select(pl.coalesce(since, text.str.replace(EXTENDED, "$1")).alias(text.name)).to_series()
 
 
 @cache
