@@ -376,6 +376,31 @@ def test_a_repaired_record_goes_through_its_sources_mapping(site: Callable[..., 
     assert quality.refused(shop.lake).is_empty() and open_dead_letters(shop.lake).is_empty()
 
 
+def test_a_line_below_a_header_in_another_order_is_repaired_by_its_columns(
+    site: Callable[..., Any], tmp_path: Path
+) -> None:
+    shop = site(tmp_path)
+    till = shop.settings.sources["pos_customers"].model_copy(update={"path": "till/*.csv.gz", "mapping": {}})
+    shop = type(shop)(shop.root, shop.settings.model_copy(update={"sources": {"till": till}}))
+    first, second = "CUSTOMER_ID,FIRST_NAME,LAST_NAME", "CUSTOMER_ID,LAST_NAME,FIRST_NAME"
+    shop.deliver("till/1.csv.gz", [first, "1,Ann,Ray", "2,Kim", second, "3,Fox,Bob,x"])
+    shop.run(end="silver.customer_records")
+    out = tmp_path / "out.jsonl"
+    assert replay.export(shop.lake, out) == (0, 2)
+    above, below = (json.loads(line) for line in out.read_text().splitlines())
+    above["_raw"], below["_raw"] = "2,Kim,Orr", "3,Fox,Bob"
+    out.write_text("".join(json.dumps(row) + "\n" for row in (above, below)))
+    with pytest.raises(SourceError, match="2: the line stands below a header that has the columns in another order"):
+        replay.replay(shop.lake, shop.settings, out)
+    del below["_raw"]
+    below |= {"CUSTOMER_ID": "3", "FIRST_NAME": "Bob", "LAST_NAME": "Fox"}
+    out.write_text("".join(json.dumps(row) + "\n" for row in (above, below)))
+    assert replay.replay(shop.lake, shop.settings, out) == {"till": 2}
+    shop.run(end="silver.customer_records")
+    found = shop.lake.scan("silver.customer_records").select("customer_id", "first_name", "last_name").collect()
+    assert sorted(found.rows()) == [("1", "Ann", "Ray"), ("2", "Kim", "Orr"), ("3", "Bob", "Fox")]
+
+
 def test_a_replay_that_died_between_two_sources_is_made_up_for(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     out = shop.root / "refused.jsonl"
     replay.export(shop.lake, out)

@@ -29,7 +29,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import WHOLE
 from customer360.platform.sources.cards import cleared_bytes
 from customer360.platform.sources.casting import DELETED, fit
-from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.formats.records import POSITION, REORDERED
 from customer360.platform.sources.grouping import is_grouped
 from customer360.platform.sources.landing import landing_of
 from customer360.platform.sources.stated import marking, reading_of
@@ -207,6 +207,11 @@ def _columns(row: dict[str, Any], settings: Settings, place: str, refused: _Refu
             raise SourceError(
                 f"{place}: {row['_source']} groups its records, and one line is no row; mend the line in its file, or "
                 "deliver it in a file of its own: it joins its group"
+            )
+        if REORDERED in letter["reason"]:
+            raise SourceError(
+                f"{place}: the line stands below a header that has the columns in another order than the first one of "
+                "its file; write the columns of the record beside `_replay_of` instead of `_raw`"
             )
         columns = _record(str(row["_raw"]), letter, source, settings, place)
     return {**columns, "_replay_of": row["_replay_of"]}

@@ -228,7 +228,7 @@ class Source(SourceSettings):
 
         ``columns`` are those of the input that the letter came from, in its order.
         """
-        return formats.read(raw, "json")
+        return formats.of_one_record(raw)
 
     def completed(self, settings: Settings) -> Self:
         """This source with what it takes from other settings than its own keys."""

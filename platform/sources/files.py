@@ -98,7 +98,7 @@ class Files(Reader, Enveloped, Source):
     def reread(self, raw: bytes, columns: list[str]) -> Records:
         """A line of a delimited file is read below the columns of the file that it came from."""
         if self.format not in ("csv", "tsv", "auto") or raw.lstrip()[:1] == b"{":
-            return self.opened(formats.read(raw, "json"))
+            return self.opened(formats.of_one_record(raw))
         delimiter = {"tsv": "\t"}.get(self.format, self.delimiter)
         if delimiter == "auto":
             delimiter = max(DELIMITERS, key=lambda sign: raw.decode("utf-8", "replace").count(sign) == len(columns) - 1)

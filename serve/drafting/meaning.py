@@ -145,7 +145,7 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
 def _of_money(delivery: Delivery, subject: list[str], vocabulary: Vocabulary) -> list[str]:
     """Things that a delivery is about; tickets with an amount on them are receipts, not requests for help."""
     is_sold = any(
-        column.is_number and {"total", "price"} & set(vocabulary.concepts_of(column.title or name))
+        column.is_number and {"total", "subtotal", "price"} & set(vocabulary.concepts_of(column.title or name))
         for name, column in delivery.columns.items()
     )
     return ["order" if concept == "ticket" and is_sold else concept for concept in subject]

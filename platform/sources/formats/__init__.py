@@ -74,14 +74,9 @@ def pieces(stream: IO[bytes], options: Options, name: str = "") -> Iterator[Reco
         yield whole_file_dead(kept, str(fault) if known else f"cannot be read: {type(fault).__name__}: {fault}")
 
 
-def reread(stream: IO[bytes], options: Options, raw: bytes, name: str = "") -> Records:
-    """A repaired record of a file: a line below the header of a delimited text, otherwise a JSON object."""
-    for _, content in contents(cast("IO[bytes]", Content(stream)), options.members):
-        format = format_of(content.peek(512), name, options.format)
-        if format in ("csv", "tsv"):
-            return csv.reread(cast("IO[bytes]", content), replace(options, format=format), raw)
-        break
-    return together(json.pieces(io.BytesIO(raw), Options("json")))
+def of_one_record(raw: bytes) -> Records:
+    """A record that a person repaired, as a JSON object: it is one record whatever it holds."""
+    return together(json.pieces(io.BytesIO(raw), Options("json"), is_record=True))
 
 
 def _member(content: Content, options: Options, name: str, is_member: bool) -> Iterator[Records]:

@@ -19,7 +19,15 @@ from customer360.platform.sources.formats import layout
 from customer360.platform.sources.formats.blocks import Block
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.quotes import Readings, read_first, readings, scan
-from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
+from customer360.platform.sources.formats.records import (
+    POSITION,
+    REORDERED,
+    Damaged,
+    LineCount,
+    Records,
+    Unreadable,
+    whole_file_dead,
+)
 from customer360.platform.sources.formats.text import Text
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8  # of what `Text` gives, which is UTF-8 whatever the file is
@@ -57,17 +65,10 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         yield replace(whole_file_dead(text.head, str(fault)), lines=total)
 
 
-def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
-    """One line below the header that a text has. Raises Unreadable where it has none."""
-    head, last = next(Text(stream, options.encoding).blocks())
-    table, _ = _opened(head, last, options)
-    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True, 0, table.trailing).records(1)
-    return Records(_unguarded(frame, raw), dead)
-
-
 def _without_marks(data: bytes) -> bytes:
     """A text without byte order marks before its lines, where files that begin with one were joined end to end. Such
-    a mark hides a repeated header, and the quote that opens a value.
+    a mark hides a repeated header, and the quote that opens a value. A line within a value loses one, too: it is not
+    seen there either.
     """
     if BYTE_ORDER_MARK not in data:
         return data
@@ -95,6 +96,7 @@ class _Table:
     trailing: bool = False  # whether lines end in delimiters that no column follows
     position: int = field(default=0)
     order: tuple[str, ...] = ()  # of the names in the lines to come, where they have a header of their own
+    is_told: bool = False  # whether a note tells of such a header
 
     def __post_init__(self) -> None:
         self.order = self.order or self.names
@@ -103,32 +105,53 @@ class _Table:
         """Records of a block and how many of its bytes they take; what is not taken comes again with what follows."""
         block = Block(data, self.names, self.delimiter, self.readings, last, self.options.footer, self.trailing)
         frame, dead = block.records(self.position + 1)
-        frame, repeated = self._without_headers(_unguarded(frame, data))
-        counts = LineCount(0, block.inside, block.blank + self.blank, self.aside + repeated + block.footer)
+        frame = _unguarded(frame, data)
+        headers = self._headers(frame)
+        dead, frame = self._told(dead, frame, headers), self._without(headers, frame)
+        counts = LineCount(0, block.inside, block.blank + self.blank, self.aside + len(headers) + block.footer)
         self.position += block.count
         self.aside = self.blank = 0
         return Records(frame, dead, counts), block.used
 
-    def _without_headers(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-        """The frame without rows that are the header again, as files joined end to end have it. Below one that has the
-        columns in another order, values go to their own columns.
+    def _headers(self, frame: pl.DataFrame) -> list[int]:
+        """Rows that are the header again, as files joined end to end have it. In another order it has at least three
+        columns: a row of two may be a record, as of a way there and back.
         """
         columns = frame.columns[1:]
         if len(columns) < 2 or not frame.height or self.options.header == 0:
-            return frame, 0
-        wanted = sorted(self.names)
+            return []
         named = frame[columns[0]].is_in(self.names).fill_null(False).arg_true().to_list()
-        again = [i for i in named if sorted(str(cell) for cell in frame.row(i)[1:]) == wanted]
-        if not again and self.order == self.names:
-            return frame, 0
-        parts = []
-        for begin, end in pairwise([-1, *again, frame.height]):
+        rows, wanted = ((i, frame.row(i)[1:]) for i in named), sorted(self.names)
+        return [i for i, row in rows if row == self.names or (len(row) > 2 and sorted(map(str, row)) == wanted)]
+
+    def _without(self, headers: list[int], frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame without those rows; below one that has the columns in another order, values go to their own."""
+        if not headers and self.order == self.names:
+            return frame
+        columns, parts = frame.columns[1:], []
+        for begin, end in pairwise([-1, *headers, frame.height]):
             self.order = tuple(frame.row(begin)[1:]) if begin >= 0 else self.order
             below = frame.slice(begin + 1, end - begin - 1)
             places = (columns[self.order.index(name)] for name in self.names)
             own = (pl.col(place).alias(column) for place, column in zip(places, columns, strict=True))
             parts.append(below if self.order == self.names else below.select(frame.columns[0], *own))
-        return pl.concat(parts), len(again)
+            if self.order != self.names and not self.is_told:
+                self.is_told, names = True, ", ".join(self.order)
+                place = frame[POSITION][begin]
+                self.notes += (f"row {place} is a header that has the columns in another order: {names}",)
+        return pl.concat(parts)
+
+    def _told(self, dead: pl.DataFrame, frame: pl.DataFrame, headers: list[int]) -> pl.DataFrame:
+        """Dead letters that tell where they stand below a header in another order: their text alone does not say which
+        value is which.
+        """
+        orders = [self.order, *(frame.row(i)[1:] for i in headers)]
+        if dead.is_empty() or all(order == self.names for order in orders):
+            return dead
+        above = frame[POSITION].gather(headers).search_sorted(dead[POSITION])
+        other = pl.Series([order != self.names for order in orders]).gather(above)
+        reason = pl.when(other).then(pl.format("{}; {}", "reason", pl.lit(REORDERED))).otherwise("reason")
+        return dead.with_columns(reason=reason)
 
 
 def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:

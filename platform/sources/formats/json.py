@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import replace
 from itertools import chain
 from typing import IO, Any
@@ -26,8 +26,10 @@ AS_PANDAS = " (to_json(orient='records'))"
 META = ("request", "trace", "page", "correlation", "session", "query", "job")  # ids of an answer, not of a record
 
 
-def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
-    """Records of a text of JSON. What is no object is a dead letter; a text whose records are not found is one."""
+def pieces(stream: IO[bytes], options: Options, is_record: bool = False) -> Iterator[Records]:
+    """Records of a text of JSON. What is no object is a dead letter; a text whose records are not found is one.
+    ``is_record``: an object is known to be one record, whatever it holds.
+    """
     text = Text(stream, options.encoding, guess_windows=False)  # what is no text at all says so itself
     try:
         chunks = text.chunks()
@@ -36,7 +38,7 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         if not options.records and _is_lines(head):
             yield from _of_lines(text, again)
             return
-        path, note = _path(head, last, options.records)
+        path, note = _path(head, last, options.records, is_record)
         notes = (*text.notes, *((note,) if note else ()))
         found = _of_elements(again, path)
         if last and not path:  # of a text that begins broken, lines may be whole
@@ -110,7 +112,7 @@ def _value(line: bytes) -> Any:
         return None
 
 
-def _path(head: bytes, last: bool, stated: str) -> tuple[str, str]:
+def _path(head: bytes, last: bool, stated: str, is_record: bool) -> tuple[str, str]:
     """The keys that lead to the list of records, joined by dots, and what a person should know; empty where the text's
     values, or the elements of its array, are the records.
 
@@ -122,15 +124,13 @@ def _path(head: bytes, last: bool, stated: str) -> tuple[str, str]:
         if stated and start[:1] == b"[":
             raise Unreadable(f"the source says `records: {stated}`, but the file is an array; leave `records` out")
         return "", ""
-    try:
-        value = json.loads(head) if last else None
-    except (ValueError, RecursionError):
-        value = None
+    value = _value(head) if last else None
     if stated:
         if isinstance(value, dict) and not isinstance(_held(value, stated), list):
             raise Unreadable(f"there is no list at `records: {stated}`; the file has {', '.join(list(value)[:20])}")
         return stated, ""
-    _require_records(head, last, value)
+    if not is_record:
+        _require_records(head, last, value)
     lists = elements.lists_in(head, DEEPEST) if value is None else _lists(value, DEEPEST)
     if value is not None and _is_record(value):
         return "", ""
@@ -141,30 +141,45 @@ def _path(head: bytes, last: bool, stated: str) -> tuple[str, str]:
 
 def _require_records(head: bytes, last: bool, value: Any) -> None:
     """Raises Unreadable where one object holds many records in another shape than a list: it would land as one record
-    whose values are those of all. ``value``: the object, None where there are several or its end is not known.
+    whose values are those of all. One that stands on one line is a record, as it would be beside others, unless it has
+    the numbers that data frames write. ``value``: the object, None where there are several or its end is not known.
     """
-    if value is None:
-        if not last and NUMBERED.match(head):
+    if not value:
+        if value is None and not last and NUMBERED.match(head):
             raise Unreadable(NO_LIST.format("columns or rows by their number") + AS_PANDAS)
         return
-    held, shapes = list(value.values()), {type(each) for each in value.values()}
-    if len(held) > 1 and shapes == {list} and _are_columns(held):
-        raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
-    if {"columns", "data"} <= value.keys() and all(isinstance(row, list) for row in value["data"] or [None]):
+    held, is_spread = list(value.values()), b"\n" in head.strip()
+    if _are_rows_apart(value) and (is_spread or "index" in value):
         raise Unreadable(NO_LIST.format("names of columns and rows without them") + AS_PANDAS)
-    if shapes == {dict} and held[0]:
-        alike = len({frozenset(each) for each in held}) == 1
-        if alike and list(held[0]) == [str(number) for number in range(len(held[0]))]:
+    if is_spread and len(held) > 1 and _are_columns(held):
+        raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
+    if all(isinstance(each, dict) for each in held) and len({frozenset(each) for each in held}) == 1:
+        if held[0] and list(held[0]) == _numbers(held[0]):
             raise Unreadable(NO_LIST.format("columns") + AS_PANDAS)
         wide = len(held) > 2 and len(held[0]) > 1  # {"a": {"S": "x"}, "b": {"S": "y"}} is a record of typed values
-        if alike and (wide or list(value) == [str(number) for number in range(len(held))]):
+        if held[0] and ((is_spread and wide) or list(value) == _numbers(held)):
             raise Unreadable(NO_LIST.format("records under keys"))
 
 
-def _are_columns(lists: list[list[Any]]) -> bool:
-    """Whether lists are columns of one table: equally long, of plain values."""
+def _numbers(held: Sized) -> list[str]:
+    """The numbers that data frames write for the names of so many rows."""
+    return [str(number) for number in range(len(held))]
+
+
+def _are_rows_apart(value: dict[str, Any]) -> bool:
+    """Whether an object holds names of columns, and rows of as many values."""
+    names, rows = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not rows:
+        return False
+    return all(isinstance(row, list) and len(row) == len(names) for row in rows)
+
+
+def _are_columns(lists: list[Any]) -> bool:
+    """Whether values are columns of one table: lists of more values than one, equally long, all of them plain."""
+    if not all(isinstance(each, list) for each in lists):
+        return False
     plain = not any(isinstance(value, (dict, list)) for each in lists for value in each)
-    return plain and len({len(each) for each in lists}) == 1 and bool(lists[0])
+    return plain and len({len(each) for each in lists}) == 1 and len(lists[0]) > 1
 
 
 def _held(value: Any, path: str) -> Any:

@@ -13,6 +13,7 @@ import polars as pl
 
 POSITION = "_position"
 DEAD = {POSITION: pl.Int64, "reason": pl.String, "raw": pl.Binary}
+REORDERED = "it stands below a header that has the columns in another order"  # in the reason of a dead letter
 KEPT_OF_A_FILE = 1 << 20  # bytes of a file that is dead as a whole; the file itself stays where it landed
 
 

@@ -30,7 +30,8 @@ TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 # Beside blanks, what is copied with a text and is not seen: soft hyphens, joiners, marks of the direction of writing.
 BLANKS = r"[\s\x{a0}\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]+"
 # A value as MongoDB's exports write types that JSON lacks: {"$oid": "65…"}, {"$date": {"$numberLong": "17676…"}}.
-EXTENDED = r'^\{\s*"\$(?:oid|date|number\w+|uuid)"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*)?"?([^"{}]*)"?[\s}]*$'
+EXTENDED = r'^\{\s*"\$(?:oid|date|numberInt|numberLong|numberDouble|numberDecimal|uuid)"\s*:\s*"?([^"{}]*)"?\s*\}\s*$'
+EXTENDED_DATE = r'^\{\s*"\$date"\s*:\s*(?:\{\s*"\$numberLong"\s*:\s*"?(-?\d+)"?\s*\}|(-?\d+))\s*\}\s*$'  # milliseconds
 OBJECT = ord("{")
 
 
@@ -90,9 +91,16 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
 
     held = textbytes.of(values)
     if (held.first == OBJECT).any():
-        values = textbytes.where(values, held.first == OBJECT, lambda some: some.str.replace(EXTENDED, "$1"))
+        values = textbytes.where(values, held.first == OBJECT, _without_types)
         held = textbytes.of(values)
     return textbytes.where(values, _may_be_one_of(held, (*exact, *lower)), read_known)
+
+
+def _without_types(text: pl.Series) -> pl.Series:
+    """Values without the types that MongoDB's exports write around them; its dates are milliseconds or ISO texts."""
+    digits = text.str.extract_groups(EXTENDED_DATE).struct.unnest()
+    since = timestamps.of_milliseconds(digits.select(pl.coalesce(pl.all())).to_series())
+    return pl.select(pl.coalesce(since, text.str.replace(EXTENDED, "$1")).alias(text.name)).to_series()
 
 
 @cache
@@ -170,7 +178,8 @@ def identifiers(values: pl.Series) -> pl.Series:
     """Identifiers as text that joins: blanks around them are gone, leading zeros and case stay, and 17850.0 is 17850.
 
     Programs that hold a column of whole numbers with gaps as floats, or as decimals, write it so, with one zero or
-    more; such a fraction is no part of an id.
+    more; such a fraction is no part of an id. Three zeros of a text may be thousands, 1.000 beside 1.234, and stay: the
+    other values of a column decide nothing, as an id is the same in a delivery of one row.
     Nor is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
     """
     if values.dtype.is_float():
@@ -180,6 +189,8 @@ def identifiers(values: pl.Series) -> pl.Series:
             pl.select(pl.coalesce(number, pl.lit(values.fill_nan(None).cast(pl.String)))).to_series().alias(values.name)
         )
     text = values.cast(pl.String, strict=False)
+    if values.dtype.is_decimal():
+        return text.str.replace(r"\.0+$", "")
     ends = textbytes.of(text)
     fraction = (ends.last == ord("0")) & ((ends.before_last == ord(".")) | (ends.before_last == ord("0")))
     return textbytes.where(text, ends.odd | (ends.first == ord("'")) | fraction, _bare_identifiers)
@@ -188,7 +199,7 @@ def identifiers(values: pl.Series) -> pl.Series:
 def _bare_identifiers(text: pl.Series) -> pl.Series:
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
     text = text.str.replace(r"^'([0-9+].*)$", "$1")
-    return text.str.replace(r"^(-?\d+)\.0+$", "$1").replace("", None)
+    return text.str.replace(r"^(-?\d+)\.(?:0{1,2}|0{4,})$", "$1").replace("", None)
 
 
 def _by_name(text: pl.Series, reader: str) -> pl.Series:

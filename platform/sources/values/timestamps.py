@@ -52,12 +52,15 @@ NAMED_FORMS = (
 )
 YEAR_FIRST = rf"^(?<year>\d{{4}})[./-](?<month>\d{{1,2}})[./-](?<day>\d{{1,2}}){CLOCK}$"
 # Times as Oracle and DB2 write them (10-JUN-26 10.30.00.000000 AM, 2026-06-10-10.30.00.000000), those of JavaScript
-# (Wed Jun 10 2026 10:30:00 GMT+0200 (Central European Summer Time)) and of .NET (/Date(1781080200000)/), and plainer.
+# (Wed Jun 10 2026 10:30:00 GMT+0200 (Central European Summer Time)), and plainer.
 OF_PROGRAMS = (
     (r"^(\d{1,2}-[A-Za-z]{3}-\d{2,4}|\d{4}-\d{2}-\d{2})[ -](\d{1,2})\.(\d{2})\.(\d{2})\b", "$1 $2:$3:$4"),
     (r"(\d{2}) GMT([+-]\d{4})(?: \([^)]*\))?$", "$1$2"),
-    (r"^/Date\((-?\d+)(?:[+-]\d{4})?\)/$", "$1"),
 )
+OF_DOTNET = r"^/Date\((-?\d+)(?:[+-]\d{4})?\)/$"  # milliseconds; the offset is that of the clock it was written by
+# The name of a zone in brackets behind what says it: +02:00[Europe/Paris], +02[Europe/Paris], CEST[Europe/Paris].
+NAMED_ZONE = rf"(Z|[A-Z]{{3,4}}|{ZONE[:-1]}|:\d{{2}}(?:[.,]\d+)?[+-]\d{{2}})\[[\w/+-]+\]$"
+UTC_ZONE = r"(:\d{2}(?:[.,]\d+)?)\[(?:(?:Etc/)?(?:UTC|GMT)|Z)\]$"  # a name that is an offset itself
 PIVOT = 69  # years of two digits from here on are of the last century, as POSIX has it
 
 
@@ -291,7 +294,9 @@ def _from_text(values: pl.Series, where: str, tell: Tell, order: Order | None, u
 
 def _plain(text: pl.Series) -> pl.Series:
     """The texts with one way of writing zones, and dates first that are written 2011/9/11."""
-    text = text.str.replace(rf"(Z|{ZONE[:-1]})\[[\w/+-]+\]$", "$1")  # 2011-09-11T09:30+02:00[Europe/Paris]: it is said
+    text = text.str.replace(NAMED_ZONE, "$1").str.replace(UTC_ZONE, "${1}Z")
+    if (dotnet := text.str.extract(OF_DOTNET)).null_count() < len(text):
+        text = pl.select(pl.coalesce(of_milliseconds(dotnet), text).alias(text.name)).to_series()
     for pattern, plain in OF_PROGRAMS:
         text = text.str.replace(pattern, plain)
     text = text.str.replace(r"(?i)\s*(Z|UTC|GMT)$", "+00:00").str.replace(r"(\d)T(\d)", "$1 $2")
@@ -301,6 +306,13 @@ def _plain(text: pl.Series) -> pl.Series:
     text = text.str.replace(r"(\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)\s*([+-]\d{2})(:?\d{2})?$", "$1$2$3")
     text = text.str.replace(r"(:\d{2}(?:\.\d+)?[+-]\d{2})$", "${1}00")
     return text.str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "$1-$2-$3")
+
+
+def of_milliseconds(digits: pl.Series) -> pl.Series:
+    """ISO texts in UTC of milliseconds since 1970: where a program says the unit, no size has to."""
+    number = digits.cast(pl.Int64, strict=False)
+    near = number.set(number.abs() >= LATEST / 1000, None).cast(pl.Datetime("ms"))
+    return near.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
 
 
 def _filled(found: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:

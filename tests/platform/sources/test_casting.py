@@ -330,12 +330,15 @@ def test_a_file_column_of_any_name_is_kept(visits: type[Table], name: str) -> No
         (["NULL", "null", "\\N", "N/A", "nan", "None", "-", "", " "], [None] * 9),
         ([17850, 9007199254740993], ["17850", "9007199254740993"]),
         (["17850.00", "100", "1.500", "1.050"], ["17850", "100", "1.500", "1.050"]),
+        (["1.000", "1", "2.000", "1.234", "2.0000"], ["1.000", "1", "2.000", "1.234", "2"]),
+        ([Decimal("17850.000"), None, Decimal("-7.000")], ["17850", None, "-7"]),
         ([Decimal("17850.0000000000"), None, Decimal("12.5")], ["17850", None, "12.5000000000"]),
         (["\u202a17850\u202c", "\u00ad17850", "\u200e17850\u2069\ufeff", "a\u200db"], ["17850"] * 3 + ["a\u200db"]),
         (
             ['{"$oid": "507f1f77bcf86cd799439011"}', '{"$numberLong":"17850"}', '{"$oid": 1, "b": 2}', '{"id": "7"}'],
             ["507f1f77bcf86cd799439011", "17850", '{"$oid": 1, "b": 2}', '{"id": "7"}'],
         ),
+        (['{"$number_of_items": 3}', '{"$numberInt": "3"}'], ['{"$number_of_items": 3}', "3"]),
     ],
 )
 def test_identifiers_are_text_that_joins(guests: type[Table], values: list[Any], expected: list[Any]) -> None:
@@ -357,6 +360,14 @@ def test_types_of_exports_of_mongodb_are_taken_off_their_values(visits: type[Tab
     found = fitted(visits, {"AT": [at, None], "PAID": [paid, '{"$date": null}']})
     assert found.frame.select("AT", "PAID").rows() == [(utc(2026, 1, 5, 10), Decimal("12.50")), (None, None)]
     assert rescued(found) == [None, None]
+
+
+def test_dates_of_exports_of_mongodb_are_milliseconds_whatever_stands_beside_them(visits: type[Table]) -> None:
+    texts = ['{"$date":{"$numberLong":"-315619200000"}}', '{"$date": 31536000000}', '{"$date":"2026-01-05T10:00:00Z"}']
+    expected = [utc(1960, 1, 1), utc(1971, 1, 1), utc(2026, 1, 5, 10)]
+    for chosen in ([0, 1, 2], [0], [1]):
+        found = fitted(visits, {"AT": [texts[i] for i in chosen]})
+        assert found.frame["AT"].to_list() == [expected[i] for i in chosen]
 
 
 def test_a_source_says_how_its_values_are_read(visits: type[Table]) -> None:

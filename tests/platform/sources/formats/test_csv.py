@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from customer360.platform.sources.formats import pieces, quotes, read, text
 from customer360.platform.sources.formats.options import Options
-from customer360.platform.sources.formats.records import POSITION, Records, together
+from customer360.platform.sources.formats.records import POSITION, REORDERED, Records, together
 
 
 def rows(records: Records) -> list[dict[str, Any]]:
@@ -71,6 +71,23 @@ def test_csv_below_a_header_in_another_order_values_are_of_their_own_columns(
     named = [("1", "Ann", "Ray"), ("2", "Bob", "Fox"), ("3", "Eve", "Lee"), ("4", "Kim", "Orr")]
     assert found.frame.drop(POSITION).rows() == [*named, ("first", "last", "x")]
     assert found.lines is not None and found.lines.missing(found.count) == 0
+    assert found.notes == ("row 2 is a header that has the columns in another order: id, last, first",)
+
+
+def test_csv_a_row_of_two_values_that_are_the_names_is_a_record_unless_it_is_the_header_again() -> None:
+    rows_of = table(b"from,to\nBER,FRA\nto,from\nMUC,HAM\nfrom,to\nULM,BRE\n")
+    assert rows_of == [("BER", "FRA"), ("to", "from"), ("MUC", "HAM"), ("ULM", "BRE")]
+
+
+@pytest.mark.parametrize("block", [text.BLOCK, 8])
+def test_csv_a_dead_line_tells_where_it_stands_below_a_header_in_another_order(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    data = b"a,b,c\n1,2,3,4\nb,a,c\n5,6,7,8\n2,1,3\n9,9,9,9\na,b,c\n1,2,3\n4,4,4,4\n"
+    found = together(list(pieces(io.BytesIO(data), Options("csv"))))
+    assert found.frame.drop(POSITION).rows() == [("1", "2", "3")] * 2
+    assert found.dead["reason"].str.contains(REORDERED, literal=True).to_list() == [False, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customer360.platform.sources.formats import pieces, read, text
+from customer360.platform.sources.formats import of_one_record, pieces, read, text
 from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, Records, together
@@ -104,10 +104,10 @@ def test_json_shapes(data: bytes, expected: list[dict[str, str]]) -> None:
     ("data", "said"),
     [
         ('{"id":{"0":"a","1":"b"},"name":{"0":"x","1":"y"}}', "columns"),
-        ('{"id":["a","b"],"name":["x","y"]}', "columns"),
+        ('{\n"id":["a","b"],\n"name":["x","y"]}', "columns"),
         ('{"columns":["id","name"],"index":[0,1],"data":[["a","x"],["b","y"]]}', "names of columns"),
         ('{"0":{"id":"a","name":"x"},"1":{"id":"b","name":"y"}}', "records under keys"),
-        ('{"k1":{"id":"a","name":"x"},"k2":{"id":"b","name":"y"},"k3":{"id":"c","name":"z"}}', "records under keys"),
+        ('{"k1":{"id":"a","name":"x"},\n"k2":{"id":"b","name":"y"},"k3":{"id":"c","name":"z"}}', "records under keys"),
     ],
     ids=["columns", "lists", "split", "rows", "keyed"],
 )
@@ -132,12 +132,24 @@ def test_json_columns_whose_end_is_not_seen_yet_are_no_record(monkeypatch: pytes
         '{"tags":["a","b"],"sizes":["L"]}',
         '{"order":{"id":1,"total":2},"customer":{"id":7,"name":"Ann"},"store":{"id":3}}',
         '{"columns":3,"data":"x"}',
+        '{"columns":3,"data":12.5}',
+        '{"columns":["a"],"data":[["x"]]}',
+        '{"name":{"de":"Tee","en":"tea"},"note":{"de":"gut","en":"fine"},"path":{"de":"tee","en":"tea"}}',
+        '{"tags":["a","b"],"numbers":[7,9]}',
+        '{\n"tags":["a"],\n"numbers":[7]\n}',
+        '{\n"columns":["a"],\n"data":[]\n}',
     ],
-    ids=["typed", "change", "tags", "nested", "words"],
+    ids=["typed", "change", "tags", "nested", "words", "number", "plan", "languages", "lists", "ones", "none"],
 )
 def test_json_one_object_of_nested_values_is_a_record(data: str) -> None:
     found = read(data.encode(), "json")
     assert found.frame.height == 1 and found.dead.is_empty()
+
+
+@pytest.mark.parametrize("data", ['{"id":{"0":"a"},"name":{"0":"x"}}', '{\n"id":["a","b"],\n"name":["x","y"]\n}'])
+def test_json_that_a_person_repaired_is_one_record_whatever_it_holds(data: str) -> None:
+    found = of_one_record(data.encode())
+    assert found.frame.columns == [POSITION, "id", "name"] and found.frame.height == 1
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,10 @@ def read(values: list, dtype: pl.DataType | None = None) -> tuple[list, list[str
         ("11-SEP-2011 09.30.00", NINE), ("2011-09-11-09.30.00.000000", NINE), ("2011-09-11-21.30.00", NINE + timedelta(hours=12)),  # noqa: E501
         ("Sun Sep 11 2011 11:30:00 GMT+0200 (Central European Summer Time)", NINE), ("Sun Sep 11 2011 09:30:00 GMT+0000", NINE),  # noqa: E501
         (f"/Date({SECONDS}000)/", NINE), (f"/Date({SECONDS}000+0200)/", NINE),
+        ("2011-09-11T11:30:00+02[Europe/Paris]", NINE), ("2011-09-11T11:30+02[Europe/Paris]", NINE),
+        ("2011-09-11T09:30:00[UTC]", NINE), ("2011-09-11T09:30:00.000[Etc/UTC]", NINE), ("2011-09-11 09:30[GMT]", NINE),
+        ("2011-09-11 09:30:00 UTC[UTC]", NINE), ("2011-09-11 09:30:00 GMT[Europe/London]", NINE),
+        ("2011-09-11 11:30:00 CEST[Europe/Paris]", NINE),
     ],
 )  # fmt: skip
 def test_a_time_in_its_usual_forms(value, expected) -> None:
@@ -99,8 +103,16 @@ def test_what_is_written_in_any_form_is_read_back(moments: list[datetime], form:
 
 def test_a_zone_in_brackets_without_the_offset_is_no_time_of_another_zone() -> None:
     told: list[str] = []
-    texts = pl.Series(["2011-09-11T11:30[Europe/Paris]", "2011-09-11T11:30+02:00[Europe/Paris]"])
-    assert timestamps.read(texts, "log.csv", told.append).to_list() == [None, NINE]
+    texts = [f"2011-09-11{rest}[Europe/Paris]" for rest in ("T11:30", "T11:30:00", "", " 11:30:00 XYZ", "T11:30+02:00")]
+    assert timestamps.read(pl.Series(texts), "log.csv", told.append).to_list() == [None] * 4 + [NINE]
+
+
+@pytest.mark.parametrize("beside", [[], ["2011-09-11T09:30:00Z", "soon"]], ids=["alone", "mixed"])
+def test_times_of_dotnet_are_milliseconds_whatever_their_size(beside) -> None:
+    values = ["/Date(31536000000)/", "/Date(-315619200000)/", "/Date(20110911)/", "/Date(0)/", f"/Date({10**18})/"]
+    early = datetime(1970, 1, 1, 5, 35, 10, 911_000)
+    expected = [datetime(1971, 1, 1), datetime(1960, 1, 1), early, datetime(1970, 1, 1), None]
+    assert parsed([*values, *beside]) == ([*expected, *([NINE, None] if beside else [])], [])
 
 
 def test_a_moment_that_could_be_two_is_refused() -> None:
