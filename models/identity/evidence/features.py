@@ -5,13 +5,20 @@ Grain: one row per record_id, sorted by it, so that every later step is independ
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
-from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
+from customer360.models.identity.evidence.names import (
+    listed_names,
+    masculine_forms,
+    nickname_roots,
+    roots_by_word,
+    stated,
+)
 from customer360.models.identity.evidence.scripts import HAN, NOT_ASCII, SIGNS, signed, spelled, spellings, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
@@ -160,11 +167,14 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     desk = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*(?:[._-][^@]*)?@", 1).is_in(sorted(std.role_mailboxes))
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
-    roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})
+    more = stated(std.nicknames)
+    roots, word_roots = nickname_roots(more).rename({"name": "given"}), partial(roots_by_word, more=more)
     own_root = pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))
     none = pl.lit([], pl.List(pl.String))
-    masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
-    listed = listed_names(stated(std.nicknames), std.masculine_names).rename({"name": "given"})
+    masculine = masculine_forms(
+        std.masculine_names, std.masculine_names_unlisted, std.masculine_names_arabic
+    ).rename({"name": "given"})
+    listed = listed_names(more, std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family")),
         _parts(),
@@ -187,13 +197,17 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         ),
         Stage(
             ("given", "given_own"),
-            ("roots", "spellings", "listed_as", "masculine"),
+            ("roots", "spellings", "listed_as", "masculine", "word_roots"),
             (
                 Listed("roots", "given", roots),
                 Listed("masculine", "given", masculine),
                 Listed("listed_as", "given", listed),
+                Parsed("word_roots", ("given",), pl.col("given").str.contains(" ", literal=True), word_roots),
                 Parsed("spellings", ("given_own",), pl.col("given_own").str.contains(NOT_ASCII), spellings),
-                {"roots": pl.concat_list(own_root, pl.col("spellings").str.split("|").fill_null(none))},
+                {
+                    "roots": pl.concat_list(own_root, pl.col("spellings").str.split("|").fill_null(none)),
+                    "word_roots": pl.col("word_roots").str.split(" "),
+                },
             ),
         ),
     )
