@@ -115,6 +115,27 @@ def test_numbers_of_nobody_say_nothing_and_are_counted(tmp_path: Path, caplog: p
     assert "identifier 'card': 12 of 25 numbers are placeholders" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("columns", "entity"),
+    [
+        ({"full_name": "name"}, None),  # one name in many ways of writing
+        ({"email_address": "mail"}, None),  # nobody is named
+        ({"organisation_name": "mail", "full_name": "mail"}, "site"),
+        ({"organisation_name": "mail", "full_name": "mail"}, "organisation"),
+    ],
+)
+def test_a_number_of_many_records_is_kept_where_not_many_people_have_it(
+    tmp_path: Path, columns: dict[str, str], entity: str | None
+) -> None:
+    names = ["Ann Lee", "ANN LEE", "Lee, Ann", "Dr. Ann Lee", "Ms Ann Lee", "ann  lee", "Ann Q. Lee", "Ann Lee jr.", "Ánn Lee", "Annie Lee"]  # fmt: skip  # noqa: E501
+    rows = [{"id": f"{at}", "name": name, "mail": f"place{at}@post.org", "card": "4711-01"} for at, name in enumerate(names)]  # fmt: skip  # noqa: E501
+    pl.DataFrame(rows).write_csv(tmp_path / "people.csv")
+    mapping = PeopleMapping.model_validate(
+        {"unique_id": "id", "columns": columns, "identifiers": "card", "entity": entity}
+    )
+    assert read_people([tmp_path / "people.csv"], mapping, RULES)["card"].to_list() == ["4711-01"] * len(names)
+
+
 def test_what_says_nothing_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = "id,first,tel,born\n1,Ann,080-1111-2222,1980-02-03\n2,Test,090-1234-5678,soon\n3,Bo,,1900-01-01\n"
     (tmp_path / "people.csv").write_text(rows)
