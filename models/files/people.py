@@ -137,7 +137,8 @@ def _records(file: Path, encoding: str) -> pl.DataFrame:
         telemetry.log.warning(f"{file.name}: {note}")
     if read.dead.height and bool((read.dead[POSITION] > 0).all()) and file.suffix.lower() in (".csv", ".tsv", ".txt"):
         # A lone byte in another encoding costs its sign, not its person; what shifts cells is refused.
-        return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
+        known = None if encoding == "auto" else encoding
+        return delimited.read(file, delimited.dialect_of(file, blanks=False, encoding=known), lossy=True)
     if read.dead.height:
         first = read.dead.sort(POSITION).row(0, named=True)
         where = f"record {first[POSITION]}: " if first[POSITION] else ""

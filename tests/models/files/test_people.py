@@ -83,6 +83,15 @@ def test_an_encoding_that_a_file_does_not_show_is_stated(tmp_path: Path) -> None
     assert read_people([tmp_path / "people.csv"], stated)["full_name"].to_list() == ["山田 花子"]
 
 
+@pytest.mark.parametrize(("encoding", "bad"), [("cp932", b"\x83"), ("cp1251", b"\x98"), ("utf-8", b"\xe9")])
+def test_a_byte_that_its_stated_encoding_lacks_costs_its_own_sign(tmp_path: Path, encoding: str, bad: bytes) -> None:
+    name = "山田ポ" if encoding == "cp932" else "Ольга"
+    (tmp_path / "people.csv").write_bytes(f"id,{name}\n1,{name}\n2,".encode(encoding) + bad + b"\n3,Ann\n")
+    read = read_table(tmp_path / "people.csv", encoding)
+    assert read.columns == ["id", name]
+    assert read[name].to_list() == [name, "\ufffd", "Ann"]
+
+
 def test_an_encoding_that_was_guessed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "people.csv").write_bytes("id,name\n1,Jürgen\n2,Zoë\n".encode("cp1252"))
     assert read_table(tmp_path / "people.csv")["name"].to_list() == ["Jürgen", "Zoë"]
