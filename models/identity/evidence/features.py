@@ -144,7 +144,7 @@ def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: 
 def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
     """Evidence as expressions of a standardized record that has these columns."""
     named = [name for name in ("last_name", "first_name", "full_name") if name in columns]
-    suffixes = [name_suffix(pl.col(name), rules.standardization) for name in named] or [pl.lit(None)]
+    suffixes = [name_suffix(pl.col(name), rules.standardization, name == "full_name") for name in named] or [pl.lit(None)]
     given, family = (pl.col(name) if name in columns else pl.lit(None) for name in ("first_name", "last_name"))
     own = [name for name in rules.blocking.identifiers if name in columns]
     return {
