@@ -162,9 +162,12 @@ def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Exp
 
 def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     """Further evidence, from what `compared` gives."""
-    digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
-    # A desk may say where it stands, or which of several it is: info.berlin, sales-uk, office2.
-    desk = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*(?:[._-][^@]*)?@", 1).is_in(sorted(std.role_mailboxes))
+    user = pl.col("email").str.split("@").list.first()
+    # A desk may say where it stands, or which of several it is: info.berlin, sales-uk, office2. At a provider of many
+    # people what stands behind a point is a surname: post.malone.
+    placed = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*[._-][^@]*@", 1).is_in(sorted(std.role_mailboxes))
+    is_own = ~pl.col("email").str.split("@").list.last().is_in(sorted(std.mail_providers))
+    desk = user.str.replace(r"[0-9]+$", "").is_in(sorted(std.role_mailboxes)) | placed.fill_null(False) & is_own
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
     more = stated(std.nicknames)
@@ -186,7 +189,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         ),
         each(
             email_user=_telling_user(),
-            email_digits=digits,
+            email_digits=user.str.replace_all(r"[^0-9]", ""),
             is_desk=desk,
             year=pl.col("dob").str.head(4),
             day=pl.when(is_day).then("dob"),
