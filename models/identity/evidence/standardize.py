@@ -39,6 +39,7 @@ _PLAIN_EMAIL = (
     r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*\.(?:com|net|org|edu|gov|info|io|[a-z]{2})$"
 )
 # "ann lee <ann@post.org>", and "ann@post.org; lee@post.org".
+_LONGEST_EMAIL = 320  # of an address, and what is looked at of a text
 _EMAIL_IN_TEXT = re.compile(r"<\s*([^<>\s]+@[^<>\s]+)\s*>|^([^<>\s,;|/]+@[^<>\s,;|/]+)(?:\s*[,;|/].*|\?.*)?$")
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
@@ -281,7 +282,8 @@ def _emails(std: Standardization) -> Stage:
 
 def _parse_email(text: str) -> str | None:
     """An address as it is written by itself, as a link, with its owner's name before it, or as the first of several."""
-    bare = _EMAIL_IN_TEXT.search(text.removeprefix("mailto:"))
+    text = text.removeprefix("mailto:")[:_LONGEST_EMAIL]  # signs without end would be searched for ever
+    bare = _EMAIL_IN_TEXT.search(text)
     try:
         return validate_email(bare[1] or bare[2] if bare else text, check_deliverability=False).normalized.lower()
     except EmailNotValidError:

@@ -1,4 +1,5 @@
 from datetime import date
+from time import perf_counter
 
 import polars as pl
 import pytest
@@ -81,6 +82,14 @@ def test_an_email_with_what_stands_around_it_is_the_email(rules):
         "ann@l@x",
     ]
     assert one(rules, "email_std", written) == ["ann.l@post.de"] * 4 + [None]
+    several = "; ".join(["ann.l@post.de"] * 200)
+    assert one(rules, "email_std", [several, f"Ann <ann.l@post.de> {'@' * 9000}"]) == ["ann.l@post.de"] * 2
+
+
+def test_signs_without_end_are_no_email_and_are_told_at_once(rules):
+    begin = perf_counter()
+    assert one(rules, "email_std", ["<" + "@" * 40_000, "a@" * 20_000 + "("]) == [None, None]
+    assert perf_counter() - begin < 5  # of 40,000 signs the search alone took more
 
 
 def test_plain_emails_are_what_the_validator_accepts():
