@@ -144,7 +144,8 @@ def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: 
 def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
     """Evidence as expressions of a standardized record that has these columns."""
     named = [name for name in ("last_name", "first_name", "full_name") if name in columns]
-    suffixes = [name_suffix(pl.col(name), rules.standardization, name == "full_name") for name in named] or [pl.lit(None)]
+    std = rules.standardization
+    suffixes = [name_suffix(pl.col(name), std, whole=name == "full_name") for name in named] or [pl.lit(None)]
     given, family = (pl.col(name) if name in columns else pl.lit(None) for name in ("first_name", "last_name"))
     own = [name for name in rules.blocking.identifiers if name in columns]
     return {
@@ -174,9 +175,8 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     roots, word_roots = nickname_roots(more).rename({"name": "given"}), partial(roots_by_word, more=more)
     own_root = pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))
     none = pl.lit([], pl.List(pl.String))
-    masculine = masculine_forms(
-        std.masculine_names, std.masculine_names_unlisted, std.masculine_names_arabic
-    ).rename({"name": "given"})
+    of_men = (std.masculine_names, std.masculine_names_unlisted, std.masculine_names_arabic)
+    masculine = masculine_forms(*of_men).rename({"name": "given"})
     listed = listed_names(more, std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family")),

@@ -68,7 +68,8 @@ def test_columns_of_identifiers_may_have_any_name():
         # What says no gender takes nothing from the others.
         ("h m X m", None, "m f x f"), ("0 1 2 9", None, "0 m f 9"),
         # An n is a woman in two countries, and mostly nothing elsewhere.
-        ("f n", "HU", "m f"), ("F N f", None, "F N f"), ("F N", "FI", "F N"), ("m n", "FI", "m f"), ("m n", "US", "m n"),
+        ("f n", "HU", "m f"), ("F N f", None, "F N f"), ("F N", "FI", "F N"), ("m n", "FI", "m f"),
+        ("m n", "US", "m n"),
     ],
 )  # fmt: skip
 def test_letters_of_genders_mean_what_they_do_beside_each_other(written: str, country: str | None, meant: str):

@@ -20,7 +20,9 @@ def test_one_name_in_two_ways_of_writing(pair: str) -> None:
 
 
 def test_men_s_names_of_which_no_short_form_is_known_make_couples_alone() -> None:
-    forms = dict(masculine_forms(frozenset({"carl"}), frozenset({"georgios", "rohit"}), frozenset({"krym"})).iter_rows())
+    forms = dict(
+        masculine_forms(frozenset({"carl"}), frozenset({"georgios", "rohit"}), frozenset({"krym"})).iter_rows()
+    )
     assert forms["carla"] == ["carl"] and forms["georgia"] == ["georgios"] and forms["krymh"] == ["krym"]
     assert not {"carlh", "rohith", "georgio"} & forms.keys()
 
