@@ -131,7 +131,8 @@ def sample_labels(edges: Path, number: int, out: Path, records: Path | None = No
             named = people.rename({name: f"{name.strip()}_{side}" for name in people.columns})
             on = [name for name in ids if name.endswith(f"_{side}") and name in named.columns]
             sheet = sheet.join(named.with_columns(pl.col(on).cast(pl.String)), on=on, how="left", maintain_order="left")
-    write_table(defused(sheet) if {".csv", ".tsv"} & {*out.suffixes} else sheet, out)  # people open it in a spreadsheet
+    is_text = bool({".csv", ".tsv"} & {suffix.lower() for suffix in out.suffixes})
+    write_table(defused(sheet) if is_text else sheet, out)  # people open it in a spreadsheet
     return sheet.height
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from customer360.models.files import output
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON, SITE
 from customer360.models.identity.verdicts.decide import REJECTED
 from customer360.models.identity.weighing.doubts import doubts
@@ -69,24 +70,24 @@ def _checked(model: type[Shape], path: Path) -> Shape:
         raise ConfigError(f"{path}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
 
 
-def read_people(files: Sequence[Path], mapping: PeopleMapping) -> pl.DataFrame:
+def read_people(files: Sequence[Path], mapping: PeopleMapping, rules: IdentityRules | None = None) -> pl.DataFrame:
     """Customer records of files in any format that `read_table` reads. Raises SourceError for a file that cannot be
     read, ConfigError for a mapping that does not fit."""
     tables = {str(file): _with_one_value(file, read_table(file, mapping.encoding), mapping) for file in files}
-    return without_shared_numbers(people_records(tables, mapping), mapping)
+    return without_shared_numbers(people_records(tables, mapping), mapping, rules or IdentityRules())
 
 
-def without_shared_numbers(records: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
+def without_shared_numbers(records: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules) -> pl.DataFrame:
     """The records without numbers of `identifiers` that are nobody's own: placeholders such as 999-99-9999 and n/a, and
-    what more than a household's given names share. What is left out is said."""
-    named = [pl.col(name) for name in ("first_name", "full_name") if name in records.columns]
-    who = pl.coalesce(named).str.to_lowercase() if named else pl.col("record_id")
+    what more than a household's given names share, however they are written. Where records name no people, and where
+    all of them are organisations or their sites, a number may be of many records. What is left out is said."""
     for column, name in mapping.numbers.items():
-        plain = pl.col(name).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
+        number = pl.col(name).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "").alias("number")
+        numbers, plain = records.select(number), pl.col("number")
         repeated = (plain.str.strip_chars(plain.str.head(1)) == "") & (plain.str.len_chars() > 3)
         placeholder = plain.is_in(NO_NUMBERS) | repeated | (plain.str.strip_chars("0") == "")
-        shared = who.n_unique().over(plain) > MOST_NAMES_PER_NUMBER
-        nobodys = records.select(pl.col(name).is_not_null() & (placeholder | shared)).to_series().fill_null(False)
+        shared = plain.is_in(_of_many_names(records, numbers["number"], mapping, rules).implode())
+        nobodys = numbers.select(plain.is_not_null() & (placeholder | shared)).to_series().fill_null(False)
         if nobodys.any():
             telemetry.log.warning(
                 f"identifier {column!r}: {int(nobodys.sum()):,} of {records[name].count():,} numbers are placeholders, "
@@ -94,6 +95,20 @@ def without_shared_numbers(records: pl.DataFrame, mapping: PeopleMapping) -> pl.
             )
             records = records.with_columns(pl.when(~nobodys).then(name).alias(name))
     return records
+
+
+def _of_many_names(
+    records: pl.DataFrame, numbers: pl.Series, mapping: PeopleMapping, rules: IdentityRules
+) -> pl.Series:
+    """The numbers that more given names have than a household's, as names are compared; none where no people are."""
+    named = [name for name in ("first_name", "last_name", "full_name") if name in records.columns]
+    many = pl.len().over("number") > MOST_NAMES_PER_NUMBER
+    often = numbers.to_frame("number").select(many & pl.col("number").is_not_null()).to_series()
+    if not named or mapping.entity in ("organisation", "site") or not often.any():
+        return pl.Series("number", [], pl.String)
+    given = standardize(records.filter(often).select(named), rules)["nickname_group"]
+    names = pl.DataFrame({"number": numbers.filter(often), "given": given}).group_by("number")
+    return names.agg(pl.col("given").drop_nulls().n_unique()).filter(pl.col("given") > MOST_NAMES_PER_NUMBER)["number"]
 
 
 def read_table(file: Path, encoding: str = "auto") -> pl.DataFrame:
@@ -122,7 +137,8 @@ def _records(file: Path, encoding: str) -> pl.DataFrame:
         telemetry.log.warning(f"{file.name}: {note}")
     if read.dead.height and bool((read.dead[POSITION] > 0).all()) and file.suffix.lower() in (".csv", ".tsv", ".txt"):
         # A lone byte in another encoding costs its sign, not its person; what shifts cells is refused.
-        return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
+        known = None if encoding == "auto" else encoding
+        return delimited.read(file, delimited.dialect_of(file, blanks=False, encoding=known), lossy=True)
     if read.dead.height:
         first = read.dead.sort(POSITION).row(0, named=True)
         where = f"record {first[POSITION]}: " if first[POSITION] else ""

@@ -43,6 +43,10 @@ class Standardization(_Rules):
     """Formal name -> short forms, beside those of the `nicknames` package; in ASCII letters."""
     masculine_names: frozenset[str] = frozenset()
     """Men's names from which women's names are made by an ending alone, in ASCII letters."""
+    masculine_names_unlisted: frozenset[str] = frozenset()
+    """More of them, of which the nicknames lack short forms and spellings: they part couples and nothing else."""
+    masculine_names_arabic: frozenset[str] = frozenset()
+    """Men's names as their Arabic letters have them, in ASCII letters; a woman's has an h behind it."""
     names_apart: frozenset[str] = frozenset()
     """Given names that are never typing errors of one another, though a letter apart; without accents and points."""
     role_mailboxes: frozenset[str] = frozenset()

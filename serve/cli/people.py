@@ -39,7 +39,7 @@ def resolve(
     limits = shape.applied_to(people.identity_rules(rules))
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
-        records = people.read_people(files, shape)
+        records = people.read_people(files, shape, limits)
     with spilling(records.height, limits.engine):
         with timed(seconds, "standardize"):
             records = kept(records)

@@ -5,13 +5,20 @@ Grain: one row per record_id, sorted by it, so that every later step is independ
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
-from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
+from customer360.models.identity.evidence.names import (
+    listed_names,
+    masculine_forms,
+    nickname_roots,
+    roots_by_word,
+    stated,
+)
 from customer360.models.identity.evidence.scripts import HAN, NOT_ASCII, SIGNS, signed, spelled, spellings, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
@@ -137,7 +144,8 @@ def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: 
 def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
     """Evidence as expressions of a standardized record that has these columns."""
     named = [name for name in ("last_name", "first_name", "full_name") if name in columns]
-    suffixes = [name_suffix(pl.col(name), rules.standardization) for name in named] or [pl.lit(None)]
+    std = rules.standardization
+    suffixes = [name_suffix(pl.col(name), std, whole=name == "full_name") for name in named] or [pl.lit(None)]
     given, family = (pl.col(name) if name in columns else pl.lit(None) for name in ("first_name", "last_name"))
     own = [name for name in rules.blocking.identifiers if name in columns]
     return {
@@ -155,16 +163,21 @@ def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Exp
 
 def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     """Further evidence, from what `compared` gives."""
-    digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
-    # A desk may say where it stands, or which of several it is: info.berlin, sales-uk, office2.
-    desk = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*(?:[._-][^@]*)?@", 1).is_in(sorted(std.role_mailboxes))
+    user = pl.col("email").str.split("@").list.first()
+    # A desk may say where it stands, or which of several it is: info.berlin, sales-uk, office2. At a provider of many
+    # people what stands behind a point is a surname: post.malone.
+    placed = pl.col("email").str.extract(r"^([^0-9._@-]+)[0-9]*[._-][^@]*@", 1).is_in(sorted(std.role_mailboxes))
+    is_own = ~pl.col("email").str.split("@").list.last().is_in(sorted(std.mail_providers))
+    desk = user.str.replace(r"[0-9]+$", "").is_in(sorted(std.role_mailboxes)) | placed.fill_null(False) & is_own
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
-    roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})
+    more = stated(std.nicknames)
+    roots, word_roots = nickname_roots(more).rename({"name": "given"}), partial(roots_by_word, more=more)
     own_root = pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))
     none = pl.lit([], pl.List(pl.String))
-    masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
-    listed = listed_names(stated(std.nicknames), std.masculine_names).rename({"name": "given"})
+    of_men = (std.masculine_names, std.masculine_names_unlisted, std.masculine_names_arabic)
+    masculine = masculine_forms(*of_men).rename({"name": "given"})
+    listed = listed_names(more, std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family")),
         _parts(),
@@ -176,7 +189,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         ),
         each(
             email_user=_telling_user(),
-            email_digits=digits,
+            email_digits=user.str.replace_all(r"[^0-9]", ""),
             is_desk=desk,
             year=pl.col("dob").str.head(4),
             day=pl.when(is_day).then("dob"),
@@ -187,13 +200,17 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         ),
         Stage(
             ("given", "given_own"),
-            ("roots", "spellings", "listed_as", "masculine"),
+            ("roots", "spellings", "listed_as", "masculine", "word_roots"),
             (
                 Listed("roots", "given", roots),
                 Listed("masculine", "given", masculine),
                 Listed("listed_as", "given", listed),
+                Parsed("word_roots", ("given",), pl.col("given").str.contains(" ", literal=True), word_roots),
                 Parsed("spellings", ("given_own",), pl.col("given_own").str.contains(NOT_ASCII), spellings),
-                {"roots": pl.concat_list(own_root, pl.col("spellings").str.split("|").fill_null(none))},
+                {
+                    "roots": pl.concat_list(own_root, pl.col("spellings").str.split("|").fill_null(none)),
+                    "word_roots": pl.col("word_roots").str.split(" "),
+                },
             ),
         ),
     )

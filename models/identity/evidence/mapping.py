@@ -18,6 +18,7 @@ from customer360.models.identity.evidence.dates import iso_dates
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError
+from customer360.platform.sources.values import iso
 
 Attribute = Literal[
     "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "gender",
@@ -27,10 +28,14 @@ Attribute = Literal[
 ATTRIBUTES: tuple[str, ...] = get_args(Attribute)
 FILE_AS_SOURCE = "@file"
 ROW_AS_ID = "@row"
-# Both letters that a column of genders holds -> what they mean: hombre and mujer, férfi and nő, erkek and kadın.
-_OTHER_LETTERS = {
-    frozenset("hm"): {"h": "m", "m": "f"}, frozenset("fn"): {"f": "m", "n": "f"}, frozenset("ek"): {"e": "m", "k": "f"},
-}  # fmt: skip
+# Both letters that a column of genders holds -> what they mean: hombre and mujer, erkek and kadın, 1 and 2 of ISO 5218.
+_OTHER_LETTERS = {"hm": {"h": "m", "m": "f"}, "ek": {"e": "m", "k": "f"}, "12": {"1": "m", "2": "f"}}
+# Where they stand for the country: férfi and nő, mies and nainen. Elsewhere n is mostly a gender that nobody stated.
+_LETTERS_OF = {"HU": {"fn": {"f": "m", "n": "f"}}, "FI": {"mn": {"m": "m", "n": "f"}}}
+# What may stand beside them and says no gender.
+_NO_GENDER = frozenset(
+    {"0", "9", "d", "n", "o", "s", "u", "x", "-", "?", "na", "n/a", "nan", "none", "null", "unknown", "other"}
+)
 
 
 class PeopleMapping(BaseModel):
@@ -155,7 +160,7 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
         _tell_unread(records["date_of_birth"], dates, file.name, ", ".join(mapping.columns["date_of_birth"]))
         records = records.with_columns(dates)
     if "gender" in records.columns:
-        records = records.with_columns(_genders(records["gender"]))
+        records = records.with_columns(_genders(records["gender"], _country(records)))
     return records
 
 
@@ -175,11 +180,22 @@ def _tell_unread(written: pl.Series, dates: pl.Series, file: str, column: str) -
         )
 
 
-def _genders(values: pl.Series) -> pl.Series:
+def _country(records: pl.DataFrame) -> str | None:
+    """The country of all records, where they have one in common."""
+    if "country_code" not in records.columns:
+        return None
+    countries = records["country_code"].drop_nulls().str.to_uppercase().replace(iso.alpha_2()).unique()
+    return str(countries[0]) if len(countries) == 1 else None
+
+
+def _genders(values: pl.Series, country: str | None) -> pl.Series:
     """The values, m and f where a letter of theirs means the other gender beside its fellow."""
     letters = values.str.to_lowercase()
-    meant = _OTHER_LETTERS.get(frozenset(letters.drop_nulls().unique()))
-    return letters.replace(meant) if meant else values
+    held = frozenset(letters.drop_nulls().unique())
+    for both, meant in (_OTHER_LETTERS | _LETTERS_OF.get(country or "", {})).items():
+        if held >= set(both) and held - set(both) <= _NO_GENDER:
+            return letters.replace(meant)
+    return values
 
 
 def _text(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Expr:

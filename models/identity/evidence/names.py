@@ -19,8 +19,11 @@ _FEMININE = (
     ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ie"), ("", "ina"), ("", "ine"), ("", "ette"),
     ("", "sha"), ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("s", "lle"), ("us", "a"), ("e", "a"),
     ("e", "ine"), ("is", "es"), ("i", "a"), ("y", "ia"), ("k", "ca"), ("k", "cia"), ("k", "que"), ("c", "que"),
-    ("ei", "eia"), ("ii", "iya"), ("os", "a"), ("os", "ia"), ("is", "a"), ("", "h"),
+    ("ei", "eia"),
 )  # fmt: skip
+_SLAVIC = (("ii", "iya"),)
+_GREEK = (("os", "a"), ("os", "ia"), ("is", "a"))
+_ARABIC = (("", "h"),)
 # Letters that are heard alike.
 _HEARD = str.maketrans("cqgzxwy", "kkkssfi")
 
@@ -38,14 +41,20 @@ def _relations(more: Stated) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4)
-def masculine_forms(names: frozenset[str]) -> pl.DataFrame:
-    """(name: String, masculine: List(String), sorted): per feminine name the men's `names` that it is made of, which a
-    couple, or brother and sister, may bear: carla ~ carl, andrea ~ andreas, jeanne ~ jean."""
+def masculine_forms(
+    names: frozenset[str], unlisted: frozenset[str] = frozenset(), arabic: frozenset[str] = frozenset()
+) -> pl.DataFrame:
+    """(name: String, masculine: List(String), sorted): per feminine name the men's names that it is made of, which a
+    couple, or brother and sister, may bear: carla ~ carl, andrea ~ andreas, jeanne ~ jean, and, of `arabic` ones in
+    their own letters, krymh ~ krym."""
     forms: dict[str, set[str]] = {}
-    for name in names:
-        for end, other in _FEMININE:
-            if name.endswith(end):
-                forms.setdefault(name.removesuffix(end) + other, set()).add(name)
+    greek = frozenset(name for name in unlisted if name.endswith(("os", "is")))
+    groups = ((names, _FEMININE), (unlisted - greek, _FEMININE + _SLAVIC), (greek, _GREEK), (arabic, _ARABIC))
+    for some, endings in groups:
+        for name in some:
+            for end, other in endings:
+                if name.endswith(end):
+                    forms.setdefault(name.removesuffix(end) + other, set()).add(name)
     made = {form: sorted(of - {form}) for form, of in sorted(forms.items()) if of - {form}}
     return pl.DataFrame(
         {"name": list(made), "masculine": list(made.values())},
@@ -57,7 +66,8 @@ def masculine_forms(names: frozenset[str]) -> pl.DataFrame:
 def listed_names(more: Stated, masculine: frozenset[str]) -> pl.DataFrame:
     """(name: String, listed_as: String): the names of the nicknames, the men's names and the women's made of them, and
     what they are listed as: equal for one name in two ways of writing (Mathew and Matthew), and for what a typing error
-    makes of it; not for two names a letter apart (Mary and Mark, Tim and Tom)."""
+    makes of it; not for two names a letter apart (Mary and Mark, Tim and Tom). Two that are listed are no short forms
+    of one another, so that men's names whose short forms the nicknames lack do not belong here."""
     related = {name for pair in _relations(more) for name in pair}
     names = sorted(related | masculine | set(masculine_forms(masculine)["name"]))
     return pl.DataFrame({"name": names, "listed_as": [_spelled_alike(name) for name in names]})
@@ -79,6 +89,17 @@ def nickname_roots(more: Stated = ()) -> pl.DataFrame:
     own = pl.DataFrame({"name": names, "root": names})
     given = pl.DataFrame(pairs, schema=["root", "name"], orient="row").select("name", "root")
     return pl.concat([own, given]).group_by("name").agg(pl.col("root").unique().sort().alias("roots")).sort("name")
+
+
+@lru_cache(maxsize=4)
+def _roots_by_name(more: Stated) -> dict[str, list[str]]:
+    return dict(nickname_roots(more).iter_rows())
+
+
+def roots_by_word(name: str, more: Stated = ()) -> str:
+    """Of a name of several words each word with each of its roots, `beth|elizabeth`, parted by blanks."""
+    known = _roots_by_name(more)
+    return " ".join(f"{word}|{root}" for word in name.split(" ") for root in known.get(word, [word]) if " " not in root)
 
 
 @lru_cache(maxsize=4)

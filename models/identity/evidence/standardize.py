@@ -39,6 +39,7 @@ _PLAIN_EMAIL = (
     r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*\.(?:com|net|org|edu|gov|info|io|[a-z]{2})$"
 )
 # "ann lee <ann@post.org>", and "ann@post.org; lee@post.org".
+_LONGEST_EMAIL = 320  # of an address, and what is looked at of a text
 _EMAIL_IN_TEXT = re.compile(r"<\s*([^<>\s]+@[^<>\s]+)\s*>|^([^<>\s,;|/]+@[^<>\s,;|/]+)(?:\s*[,;|/].*|\?.*)?$")
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
@@ -53,11 +54,14 @@ _SURNAME_FIRST = (
     r"^([\p{Han}\p{Hiragana}]+)\s+([\p{Han}\p{Hiragana}]+)$",
 )
 
-# Short words that are names without their point (Amartya Sen, Min Jun), and letters that are initials without theirs.
+# Short words that are names without their point or with a capital (Amartya Sen, Min Jun.), and letters that are
+# initials (Ann D. J.). In a whole name two others stand before them.
 _POINTED_SUFFIXES = (
-    (r"(\S)[\s,]+(?:[sS][eE][nN]\.|[dD]\.\s?[äÄæÆ]\.)\s*$", "$1 senior"),
-    (r"(\S)[\s,]+(?:[jJ][uU][nN]\.|[dD]\.\s?[jJyY]\.)\s*$", "$1 junior"),
+    (r"(\S)[\s,]+d\.\s?[äÄæÆ]\.\s*$", "$1 senior"),
+    (r"(\S)[\s,]+d\.\s?[jJyY]\.\s*$", "$1 junior"),
 )
+_BEHIND_ONE = ((r"(\S)[\s,]+sen\.\s*$", "$1 senior"), (r"(\S)[\s,]+jun\.\s*$", "$1 junior"))
+_BEHIND_TWO = tuple((pattern.replace(r"(\S)", r"([^\s,][\s,]+[^\s,]+)"), word) for pattern, word in _BEHIND_ONE)
 
 
 def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
@@ -112,19 +116,20 @@ def plain_text(value: pl.Expr) -> pl.Expr:
     return pl.when(words != "").then(words)
 
 
-def name_suffix(name: pl.Expr, std: Standardization) -> pl.Expr:
-    """Generational suffix at the end of a name (jr, sr, ii, iii, iv), null when there is none, or nothing else."""
+def name_suffix(name: pl.Expr, std: Standardization, whole: bool = False) -> pl.Expr:
+    """Generational suffix at the end of a name (jr, sr, ii, iii, iv), null when there is none, or nothing else.
+    `whole`: the name is a full name."""
     behind = rf"\S\s+({_any_of(std.name_suffixes)}){_postnominals(std)}$"
     return (
-        plain_text(_in_words(name))
+        plain_text(_in_words(name, whole))
         .str.extract(behind, 1)
         .replace_strict(std.name_suffixes, default=None, return_dtype=pl.String)
     )
 
 
-def _in_words(name: pl.Expr) -> pl.Expr:
+def _in_words(name: pl.Expr, whole: bool = False) -> pl.Expr:
     """A name with `sen.`, `jun.`, `d. Ä.` and `d. J.` behind it as senior and junior."""
-    for pattern, word in _POINTED_SUFFIXES:
+    for pattern, word in (*_POINTED_SUFFIXES, *(_BEHIND_TWO if whole else _BEHIND_ONE)):
         name = name.str.replace(pattern, word)
     return name
 
@@ -200,7 +205,7 @@ def _full_names(std: Standardization) -> tuple[Stage, ...]:
     behind = rf"\S\s+\S+({suffix})"
     degrees = rf"(?:,?\s+(?:{_any_of(std.name_postnominals)})\.?)+$"
     whole = (
-        folded(_in_words(pl.col("full_name")))
+        folded(_in_words(pl.col("full_name"), whole=True))
         .str.strip_chars()
         .str.replace(title, "")
         .str.replace(_attached(std), "$1")
@@ -277,7 +282,8 @@ def _emails(std: Standardization) -> Stage:
 
 def _parse_email(text: str) -> str | None:
     """An address as it is written by itself, as a link, with its owner's name before it, or as the first of several."""
-    bare = _EMAIL_IN_TEXT.search(text.removeprefix("mailto:"))
+    text = text.removeprefix("mailto:")[:_LONGEST_EMAIL]  # signs without end would be searched for ever
+    bare = _EMAIL_IN_TEXT.search(text)
     try:
         return validate_email(bare[1] or bare[2] if bare else text, check_deliverability=False).normalized.lower()
     except EmailNotValidError:

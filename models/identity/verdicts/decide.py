@@ -37,7 +37,7 @@ ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _AT_ONCE = 500_000  # pairs whose two records are fetched
 _COLUMNS = (
     "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
-    "gender", "suffix", "given_signs", "is_han",
+    "gender", "suffix", "given_signs", "is_han", "word_roots",
 )  # fmt: skip
 
 
@@ -176,12 +176,19 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
 
 def _by_second_name(rules: Decision) -> str:
     """SQL: two names of several words share some, and what they do not share is unlike: Maria Luisa and Maria Rosa are
-    sisters, however alike their names are as a whole."""
+    sisters, however alike their names are as a whole. Short words (Soo and Su, Fco), nicknames (Elizabeth and Beth) and
+    letters left out (Fernando and Frnd) may be one name."""
     left, right = "string_split(l.given, ' ')", "string_split(r.given, ' ')"
-    others = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in {left} if not list_contains({right}, a)]
-        for b in {right} if not list_contains({left}, b)]))"""
+    is_short = "length(a) < 4 or length(b) < 4 or a[1] = b[1] and levenshtein(a, b) = abs(length(a) - length(b))"
+    others = f"""list_max(flatten([[case when {is_short} then 1.0 else jaro_winkler_similarity(a, b) end
+        for a in {left} if not list_contains({right}, a)] for b in {right} if not list_contains({left}, b)]))"""
+    roots = [
+        f"""[string_split(pair, '|')[2] for pair in {side}.word_roots
+            if not list_contains({other}, string_split(pair, '|')[1])]"""
+        for side, other in (("l", right), ("r", left))
+    ]
     return f"""case when contains(l.given, ' ') and contains(r.given, ' ') and l.given_signs is null
-            and r.given_signs is null and list_has_any({left}, {right})
+            and r.given_signs is null and list_has_any({left}, {right}) and not list_has_any({roots[0]}, {roots[1]})
         then coalesce({others} < {just_below(rules.twin_similarity)}, false) else false end"""
 
 

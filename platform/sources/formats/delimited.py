@@ -46,9 +46,9 @@ class Dialect:
         return "\t" if self.separator in LONGER else self.separator
 
 
-def dialect_of(path: Path, *, blanks: bool = True) -> Dialect:
-    """The dialect of a file. Where none of `SIGNS` stands in its first line, blanks part the columns, or with
-    ``blanks=False`` nothing does: there is one column.
+def dialect_of(path: Path, *, blanks: bool = True, encoding: str | None = None) -> Dialect:
+    """The dialect of a file, which is in UTF-8, UTF-16 or the stated `encoding`. Where none of `SIGNS` stands in its
+    first line, blanks part the columns, or with ``blanks=False`` nothing does: there is one column.
 
     Raises:
         SourceError: the file holds nothing but blank lines.
@@ -56,13 +56,14 @@ def dialect_of(path: Path, *, blanks: bool = True) -> Dialect:
     with opened(path) as file:
         head = file.read(HEAD_BYTES)
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    lines = [line for line in head.decode("utf-16" if wide else "utf-8-sig", "replace").splitlines() if line.strip()]
+    known = encoding or ("utf-16" if wide else None)
+    lines = [line for line in head.decode(known or "utf-8-sig", "replace").splitlines() if line.strip()]
     if not lines:
         raise SourceError(f"{path} is empty")
     named = NAMED.fullmatch(lines[0].strip())
     first = (lines[1] if len(lines) > 1 else "") if named else lines[0]
     separator = named[1] if named else separator_of(first, blanks=blanks)
-    found = Dialect(separator, "utf-16" if wide else None, 1 if named else 0, [])
+    found = Dialect(separator, known, 1 if named else 0, [])
     return replace(found, cells=next(csv.reader(_tabbed([first], separator), delimiter=found.sign), []))
 
 
@@ -76,7 +77,7 @@ def separator_of(line: str, *, blanks: bool = True) -> str:
 def read(path: Path, dialect: Dialect, *, header: bool = True, lossy: bool = False) -> pl.DataFrame:
     """The rows of a file as text, null where empty; without a header columns are called as the parser likes.
 
-    A file that is no UTF-8 is read as Windows-1252, or with ``lossy`` as UTF-8 with signs of replacement.
+    A file that is no UTF-8 is read as Windows-1252, or with ``lossy`` in its encoding with signs of replacement.
 
     Raises:
         SourceError: a line has more cells than the first, and they are not blank.
@@ -94,7 +95,8 @@ def _rows(path: Path, dialect: Dialect, header: bool, lossy: bool) -> pl.DataFra
     if dialect.encoding or dialect.separator in LONGER:
         with opened(path) as file:
             data = file.read()
-        utf8 = data.decode(dialect.encoding).encode() if dialect.encoding else data
+        errors = "replace" if lossy else "strict"
+        utf8 = data.decode(dialect.encoding, errors).encode() if dialect.encoding else data
         source = io.BytesIO(_with_tabs(utf8, dialect.separator))
 
     def parsed(ragged: bool) -> pl.DataFrame:

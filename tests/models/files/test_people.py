@@ -83,6 +83,15 @@ def test_an_encoding_that_a_file_does_not_show_is_stated(tmp_path: Path) -> None
     assert read_people([tmp_path / "people.csv"], stated)["full_name"].to_list() == ["山田 花子"]
 
 
+@pytest.mark.parametrize(("encoding", "bad"), [("cp932", b"\x83"), ("cp1251", b"\x98"), ("utf-8", b"\xe9")])
+def test_a_byte_that_its_stated_encoding_lacks_costs_its_own_sign(tmp_path: Path, encoding: str, bad: bytes) -> None:
+    name = "山田ポ" if encoding == "cp932" else "Ольга"
+    (tmp_path / "people.csv").write_bytes(f"id,{name}\n1,{name}\n2,".encode(encoding) + bad + b"\n3,Ann\n")
+    read = read_table(tmp_path / "people.csv", encoding)
+    assert read.columns == ["id", name]
+    assert read[name].to_list() == [name, "\ufffd", "Ann"]
+
+
 def test_an_encoding_that_was_guessed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "people.csv").write_bytes("id,name\n1,Jürgen\n2,Zoë\n".encode("cp1252"))
     assert read_table(tmp_path / "people.csv")["name"].to_list() == ["Jürgen", "Zoë"]
@@ -113,6 +122,27 @@ def test_numbers_of_nobody_say_nothing_and_are_counted(tmp_path: Path, caplog: p
         None
     ] * 3 + ["7"]
     assert "identifier 'card': 12 of 25 numbers are placeholders" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "entity"),
+    [
+        ({"full_name": "name"}, None),  # one name in many ways of writing
+        ({"email_address": "mail"}, None),  # nobody is named
+        ({"organisation_name": "mail", "full_name": "mail"}, "site"),
+        ({"organisation_name": "mail", "full_name": "mail"}, "organisation"),
+    ],
+)
+def test_a_number_of_many_records_is_kept_where_not_many_people_have_it(
+    tmp_path: Path, columns: dict[str, str], entity: str | None
+) -> None:
+    names = ["Ann Lee", "ANN LEE", "Lee, Ann", "Dr. Ann Lee", "Ms Ann Lee", "ann  lee", "Ann Q. Lee", "Ann Lee jr.", "Ánn Lee", "Annie Lee"]  # fmt: skip  # noqa: E501
+    rows = [{"id": f"{at}", "name": name, "mail": f"place{at}@post.org", "card": "4711-01"} for at, name in enumerate(names)]  # fmt: skip  # noqa: E501
+    pl.DataFrame(rows).write_csv(tmp_path / "people.csv")
+    mapping = PeopleMapping.model_validate(
+        {"unique_id": "id", "columns": columns, "identifiers": "card", "entity": entity}
+    )
+    assert read_people([tmp_path / "people.csv"], mapping, RULES)["card"].to_list() == ["4711-01"] * len(names)
 
 
 def test_what_says_nothing_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

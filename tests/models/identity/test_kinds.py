@@ -51,7 +51,7 @@ SHORTER = [("Johannes", "Hans"), ("Francisco", "Paco"), ("Giuseppe", "Peppe"), (
            ("Дмитрий", "Дима"), ("Екатерина", "Катя"), ("José", "Pepe"), ("Elisabeth", "Liesl"), ("Robert",
            "Bob")]  # fmt: skip
 GENERATIONS = [("Sr.", "Jr."), ("II", "III"), ("père", "fils"), ("padre", "hijo"), ("st.", "ml."), ("Senior", "Junior"),
-    ("d. Ä.", "d.J."), ("sen.", "jun."), ("den eldre", "den yngre"), ("vanhempi", "nuorempi"), ("neto", "filho"),
+    ("d. Ä.", "d.J."), ("sen.", "jun."), ("den eldre", "den yngre"), ("vanhempi", "nuorempi"),
     ("1st", "2nd")]  # fmt: skip
 DESKS = (
     "info office sales kontakt contabilidad accounts admin bestellung ventas biuro verkoop myynti muhasebe info.berlin "

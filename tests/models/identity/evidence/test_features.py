@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import polars as pl
 import pytest
+import yaml
 
 from customer360.models.identity.evidence.features import (
     IdentityInputError,
@@ -13,6 +16,8 @@ from customer360.models.identity.evidence.features import (
 from customer360.models.identity.rules import Blocking, IdentityRules
 
 RULES = IdentityRules()
+SETTINGS = Path(__file__).parents[4] / "configs/rules/identity.yaml"
+SHIPPED = IdentityRules.model_validate(yaml.safe_load(SETTINGS.read_text(encoding="utf-8")))
 
 
 def keys(records: list[dict], name: str, rules: IdentityRules = RULES) -> list:
@@ -50,6 +55,14 @@ def test_a_user_made_of_the_name_alone_says_nothing():
     features = build_features(pl.DataFrame(rows), RULES).frame
     assert features["email_user"].to_list() == [None, None, "ann.lee77", "shadow"]
     assert features["email"].null_count() == 0
+
+
+def test_a_desk_says_where_it_stands_and_a_provider_has_no_desks_with_surnames():
+    desks = ["info@firma.de", "office2@firma.de", "info.berlin@firma.de", "sales-uk@firma.de", "einkauf_2@firma.de", "info@mail.com"]  # fmt: skip  # noqa: E501
+    people = ["post.malone@mail.com", "general.lee@mail.com", "web-smith2@mail.com", "moin@firma.de", "ar.khan@firma.de", "ann@firma.de", None]  # fmt: skip  # noqa: E501
+    rows = [{"record_id": f"{at:02}", "email_address": email} for at, email in enumerate(desks + people)]
+    frame = build_features(pl.DataFrame(rows), SHIPPED).frame
+    assert frame["is_desk"].fill_null(False).to_list() == [True] * len(desks) + [False] * len(people)
 
 
 def test_rows_are_sorted_by_record_id():

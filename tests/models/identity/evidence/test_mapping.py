@@ -61,8 +61,26 @@ def test_columns_of_identifiers_may_have_any_name():
     assert mapping.applied_to(IdentityRules()).blocking.identifiers == ("USt_IdNr", "USt_IdNr_1")
 
 
-def test_letters_of_genders_mean_what_they_do_beside_each_other():
-    mapping = PeopleMapping.model_validate({"unique_id": "id", "columns": {"gender": "sex"}})
-    for letters, meant in (("HM", ["m", "f"]), ("fn", ["m", "f"]), ("EK", ["m", "f"]), ("HF", ["H", "F"])):
-        rows = pl.DataFrame({"id": ["1", "2", "3"], "sex": [*letters, ""]})
-        assert people_records({"a.csv": rows}, mapping)["gender"].to_list() == [*meant, None]
+@pytest.mark.parametrize(
+    ("written", "country", "meant"),
+    [
+        ("H M", None, "m f"), ("e k", None, "m f"), ("H F", None, "H F"), ("1 2", None, "m f"), ("0 1", None, "0 1"),
+        # What says no gender takes nothing from the others.
+        ("h m X m", None, "m f x f"), ("0 1 2 9", None, "0 m f 9"),
+        # An n is a woman in two countries, and mostly nothing elsewhere.
+        ("f n", "HU", "m f"), ("F N f", None, "F N f"), ("F N", "FI", "F N"), ("m n", "FI", "m f"),
+        ("m n", "US", "m n"),
+    ],
+)  # fmt: skip
+def test_letters_of_genders_mean_what_they_do_beside_each_other(written: str, country: str | None, meant: str):
+    mapping = PeopleMapping.model_validate({"unique_id": "id", "columns": {"gender": "sex"}, "country": country})
+    letters = [*written.split(), ""]
+    rows = pl.DataFrame({"id": [str(at) for at in range(len(letters))], "sex": letters})
+    assert people_records({"a.csv": rows}, mapping)["gender"].to_list() == [*meant.split(), None]
+
+
+def test_a_column_of_countries_says_what_letters_of_genders_mean():
+    columns = {"gender": "sex", "country_code": "land"}
+    mapping = PeopleMapping.model_validate({"unique_id": "id", "columns": columns})
+    rows = pl.DataFrame({"id": ["1", "2"], "sex": ["F", "N"], "land": ["HUN", "hu"]})
+    assert people_records({"a.csv": rows}, mapping)["gender"].to_list() == ["m", "f"]

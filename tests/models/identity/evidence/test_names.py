@@ -2,7 +2,7 @@
 
 import pytest
 
-from customer360.models.identity.evidence.names import listed_names
+from customer360.models.identity.evidence.names import listed_names, masculine_forms
 
 LISTED = dict(listed_names((("hanna", ("hanni",)),), frozenset({"francis", "marcel"})).iter_rows())
 
@@ -17,6 +17,14 @@ def test_two_names(pair: str) -> None:
 def test_one_name_in_two_ways_of_writing(pair: str) -> None:
     one, other = pair.split()
     assert LISTED[one] == LISTED[other]
+
+
+def test_men_s_names_of_which_no_short_form_is_known_make_couples_alone() -> None:
+    forms = dict(
+        masculine_forms(frozenset({"carl"}), frozenset({"georgios", "rohit"}), frozenset({"krym"})).iter_rows()
+    )
+    assert forms["carla"] == ["carl"] and forms["georgia"] == ["georgios"] and forms["krymh"] == ["krym"]
+    assert not {"carlh", "rohith", "georgio"} & forms.keys()
 
 
 def test_men_s_names_and_women_s_made_of_them_are_listed() -> None:

@@ -1,8 +1,10 @@
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -95,6 +97,44 @@ def test_reasons(case, reasons):
     expected = CASES[case][2]
     assert reasons.get((case, False)) == expected
     assert reasons.get((case, True)) == expected
+
+
+NAMES_OF_ONE = [
+    "Fredrik/Fred", "Georgios/George", "Gustavo/Gus", "Konstantinos/Konstantin", "Jaroslaw/Jaroslav", "Lucien/Luc",
+    "Christos/Christo", "Rohit/Rohith", "Mary Elizabeth/Mary Beth", "Young Soo/Young Su", "Luis Fernando/Luis Fdo",
+    "Jose Antonio/Jose Tono", "Juan Fernando/Juan Frnd",
+]  # fmt: skip
+NAMES_OF_TWO = [
+    "Fredrik/Fredrika", "Georgios/Georgia", "Lucien/Lucienne", "كريم/كريمة", "Maria Luisa/Maria Rosa",
+    "Anna Sofia/Lena Sofia",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def named() -> dict[str, bool]:
+    """Names of one home as the shipped rules have them -> whether they are clearly two; absent where one."""
+    settings = Path(__file__).parents[4] / "configs/rules/identity.yaml"
+    rules = IdentityRules.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
+    no_hubs = {"max_names_per_email": 99, "max_names_per_phone": 99}
+    rules = rules.model_copy(update={"standardization": rules.standardization.model_copy(update=no_hubs)})
+    pairs = NAMES_OF_ONE + NAMES_OF_TWO + ["Robert John/Bob John"]
+    rows = [
+        {"record_id": f"{at:03}{side}"} | BASE | NO_DOB | {"first_name": name}
+        for at, pair in enumerate(pairs)
+        for side, name in enumerate(pair.split("/"))
+    ]
+    features = build_features(pl.DataFrame(rows, schema_overrides=SCHEMA), rules)
+    firsts = pl.int_range(0, len(rows), 2, eager=True)
+    found = cannot_link(pl.DataFrame({"rid_l": firsts, "rid_r": firsts + 1}), features, rules)
+    return {pairs[rid // 2]: is_named for rid, is_named in found.select("rid_l", "is_named").iter_rows()}
+
+
+def test_spellings_and_short_forms_are_one_name(named):
+    assert not set(NAMES_OF_ONE) & named.keys()
+
+
+def test_couples_and_siblings_have_two_names(named):
+    assert {pair for pair, is_named in named.items() if is_named} == set(NAMES_OF_TWO)
 
 
 def test_decisions_keep_score_and_reason():
