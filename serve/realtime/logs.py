@@ -11,7 +11,6 @@ import mmap
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.sources import collector as source
 from customer360.platform.sources.protocols.hooks import journal
 from customer360.platform.sources.protocols.hooks.journal import REMEMBERED, Journal, digest_of
+from customer360.platform.sources.protocols.hooks.recent import Recent
 from customer360.platform.sources.protocols.kafka import client
 from customer360.platform.sources.protocols.kafka.producer import Message, Producer
 from customer360.serve.realtime.calls import Entry
@@ -149,7 +149,7 @@ class TopicLog:
     def __init__(self, kafka: Kafka, collector: Collector) -> None:
         self._kafka, self._topic = kafka, collector.topic
         self._producer = Producer(kafka)
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._known = Recent(REMEMBERED)
 
     def append(self, entries: Sequence[Entry]) -> list[bool]:
         fresh: dict[bytes, Entry] = {}
@@ -163,9 +163,7 @@ class TopicLog:
             self._producer.send([self._message(entry) for entry in fresh.values()])
         except Customer360Error as fault:
             raise Busy(str(fault)) from None
-        self._known.update(dict.fromkeys(fresh))
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.update(fresh)
         return answers
 
     def _message(self, entry: Entry) -> Message:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from customer360.platform import telemetry
+from customer360.platform.sources.protocols.hooks.recent import Recent
 
 ENDINGS = (".frames", ".log")  # of segments; the second, of those before
 KNOWN = "known"  # digests of the keys of segments that are gone
@@ -64,7 +65,7 @@ class Journal:
     _mine: list[str] = field(default_factory=list)  # segments that this one began, the last of many
     _is_recalled: bool = False
     _last: threading.Timer | None = None
-    _known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    _known: Recent = field(default_factory=lambda: Recent(REMEMBERED))
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sync: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,16 +99,14 @@ class Journal:
                 fresh, answers = {}, [False] * len(answers)
             if fresh:
                 self._write(list(fresh.values()))
-                self._known.update(dict.fromkeys(fresh))
-                while len(self._known) > REMEMBERED:
-                    self._known.popitem(last=False)
+                self._known.update(fresh)
             mine, faults = self._written, self._faults
         try:
             self._settle(mine, faults)
         except OSError:
             with self._lock:
                 for digest in fresh:
-                    self._known.pop(digest, None)  # sent again, it is written again
+                    self._known.discard(digest)  # sent again, it is written again
             raise
         return answers
 
