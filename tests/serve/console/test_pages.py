@@ -76,7 +76,7 @@ def test_a_key_of_another_scope_opens_no_page(published: Any) -> None:
 
 def test_a_key_is_as_often_let_in_by_pages_as_by_the_api(published: Any) -> None:
     client = TestClient(build_app(Settings(state=str(published.state))), follow_redirects=False)
-    key = access.issue(published.state, "slow", "steward", per_minute=1)
+    key = access.issue(published.state, "slow pages", "steward", per_minute=1)
     client.cookies.set("c360_key", key, path="/console")
     answers = [client.get("/console/experiments") for _ in range(2)]
     assert [a.status_code for a in answers] == [200, 429] and int(answers[1].headers["Retry-After"]) > 1
