@@ -59,6 +59,8 @@ class FollowUnit:
     def run(self) -> UnitResult:
         name = tables.spec(self.node.table).name
         stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE)
+        if self.known and self.node.reached:
+            stored = self._at(self._asked(stored)).lazy()
         moved = self._moved(stored)
         result = UnitResult(facts={"rows_moved": moved.height})
         if moved.is_empty():
@@ -77,11 +79,6 @@ class FollowUnit:
         """(place, subject_id, person_id of now) of the rows that had another subject or person."""
         assert self.node.follows is not None
         others = [read_part(self.lake, part) for part in self.inputs]
-        if self.known and self.node.reached:
-            asked = self._asked(stored)
-            if asked.is_empty():
-                return stored.select(PLACE, *SUBJECT_KEYS).clear().collect()
-            stored = stored.join(asked.lazy(), on=PLACE, how="semi")
         now = self.node.follows(stored, *others).select(PLACE, *SUBJECT_KEYS).collect()
         before = stored.select(PLACE, *(pl.col(c).alias(f"{c}__") for c in SUBJECT_KEYS)).collect()
         if now.height != before.height or now[PLACE].n_unique() != now.height:
@@ -91,12 +88,26 @@ class FollowUnit:
         is_other = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__")) for c in SUBJECT_KEYS)
         return now.join(before, on=PLACE).filter(is_other).select(PLACE, *SUBJECT_KEYS)
 
+    def _at(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """The stored rows at some places. Files that have none of them are not read, the others once: their rows are
+        asked whose they are, compared, and staged."""
+        name = tables.spec(self.node.table).name
+        places, start = asked[PLACE].cast(pl.Int64).sort(), 0
+        found = [self.lake.scan(name, []).with_row_index(PLACE).collect()]
+        for file in self.files:
+            low, high = (int(places.search_sorted(bound)) for bound in (start, start + file.rows))
+            if high > low:
+                rows = self.lake.scan(name, [file]).with_row_index(PLACE, start).collect()
+                found.append(rows[places[low:high] - start])
+            start += file.rows
+        return pl.concat(found)
+
     def _asked(self, stored: pl.LazyFrame) -> pl.DataFrame:
         """Places of the rows that may belong to somebody else: those that a changed row of an input concerns."""
         assert self.node.reached is not None
         changed = [_changed(self.lake, old, new) for old, new in zip(self.known, self.inputs, strict=True)]
         if all(rows.is_empty() for rows in changed):
-            return pl.DataFrame(schema=[PLACE])
+            return pl.DataFrame(schema={PLACE: pl.UInt32})
         return self.node.reached(stored, *(rows.lazy() for rows in changed)).select(PLACE).unique().collect()
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:

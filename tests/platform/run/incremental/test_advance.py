@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
+from customer360.platform.errors import SourceError
 from customer360.platform.lake import File
 from customer360.platform.ledger import NodeRun
 from customer360.platform.run import bucketed, units
@@ -68,7 +69,10 @@ def take(shop: Any, what: str, told: Any) -> None:
     if what == "deliver":
         deliver(shop, told)
     elif what == "correct":
-        shop.correct(2, **told)
+        try:
+            shop.correct(2, **told)
+        except SourceError as fault:  # what a run of other tables alone has not taken up yet
+            assert "replayed before" in str(fault)
     else:
         getattr(shop, what)(told)
 
