@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from customer360.platform.errors import LakeError
 MANIFEST, CURRENT, DATA = "generation.json", "CURRENT", "data.mdb"
 FORMAT = 1  # of the manifest; a higher one is of a newer version of this library
 _ID = re.compile(r"\d{8}T\d{12}Z")
+SETTLED_NS = 2_000_000_000  # age of a file's last change from which a further one cannot bear the same time
+KNOWN = 32  # files of which the process remembers what they hold
+_known: dict[str, tuple[tuple[int, ...], str]] = {}  # state of a file when it was read, and its SHA-256
 
 Signature = tuple[int, int, int]  # inode, bytes and time of change: equal means that nobody touched the file
 
@@ -114,9 +118,19 @@ def read_manifest(folder: Path) -> Generation:
 
 
 def fingerprint(file: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file."""
+    """Size in bytes and SHA-256 of a file. A process reads it once while nobody touches it: a publication of many
+    people takes a second to read, and a run asks several times."""
     with open(file, "rb") as handle:
-        return os.fstat(handle.fileno()).st_size, hashlib.file_digest(handle, "sha256").hexdigest()
+        found = os.fstat(handle.fileno())
+        state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = _known.pop(str(file), None)
+        if known is None or known[0] != state:
+            known = state, hashlib.file_digest(handle, "sha256").hexdigest()
+        if time.time_ns() - found.st_ctime_ns > SETTLED_NS:
+            _known[str(file)] = known
+            for oldest in list(_known)[:-KNOWN]:
+                _known.pop(oldest, None)
+        return found.st_size, known[1]
 
 
 def check(folder: Path, *, content: bool = True) -> Generation:

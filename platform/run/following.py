@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,13 @@ class FollowUnit:
     files: tuple[File, ...]
     inputs: tuple[InputPart, ...]
     staging: str
-    known: tuple[InputPart, ...] = ()  # the inputs as they were when the rows followed last, where that is known
+    changed: tuple[str, ...] | None = None  # pieces of what of each input is new, where known
 
     def run(self) -> UnitResult:
         name = tables.spec(self.node.table).name
         stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE)
+        if self.changed is not None:
+            stored = self._at(self._asked(stored)).lazy()
         moved = self._moved(stored)
         result = UnitResult(facts={"rows_moved": moved.height})
         if moved.is_empty():
@@ -77,11 +80,6 @@ class FollowUnit:
         """(place, subject_id, person_id of now) of the rows that had another subject or person."""
         assert self.node.follows is not None
         others = [read_part(self.lake, part) for part in self.inputs]
-        if self.known and self.node.reached:
-            asked = self._asked(stored)
-            if asked.is_empty():
-                return stored.select(PLACE, *SUBJECT_KEYS).clear().collect()
-            stored = stored.join(asked.lazy(), on=PLACE, how="semi")
         now = self.node.follows(stored, *others).select(PLACE, *SUBJECT_KEYS).collect()
         before = stored.select(PLACE, *(pl.col(c).alias(f"{c}__") for c in SUBJECT_KEYS)).collect()
         if now.height != before.height or now[PLACE].n_unique() != now.height:
@@ -91,12 +89,26 @@ class FollowUnit:
         is_other = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__")) for c in SUBJECT_KEYS)
         return now.join(before, on=PLACE).filter(is_other).select(PLACE, *SUBJECT_KEYS)
 
+    def _at(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """The stored rows at some places. Files that have none of them are not read, the others once: their rows are
+        asked whose they are, compared, and staged."""
+        name = tables.spec(self.node.table).name
+        places, start = asked[PLACE].cast(pl.Int64).sort(), 0
+        found = [self.lake.scan(name, []).with_row_index(PLACE).collect()]
+        for file in self.files:
+            low, high = (int(places.search_sorted(bound)) for bound in (start, start + file.rows))
+            if high > low:
+                rows = self.lake.scan(name, [file]).with_row_index(PLACE, start).collect()
+                found.append(rows[places[low:high] - start])
+            start += file.rows
+        return pl.concat(found)
+
     def _asked(self, stored: pl.LazyFrame) -> pl.DataFrame:
         """Places of the rows that may belong to somebody else: those that a changed row of an input concerns."""
         assert self.node.reached is not None
-        changed = [_changed(self.lake, old, new) for old, new in zip(self.known, self.inputs, strict=True)]
+        changed = [get_piece(self.lake, path) for path in self.changed or ()]
         if all(rows.is_empty() for rows in changed):
-            return pl.DataFrame(schema=[PLACE])
+            return pl.DataFrame(schema={PLACE: pl.UInt32})
         return self.node.reached(stored, *(rows.lazy() for rows in changed)).select(PLACE).unique().collect()
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
@@ -213,11 +225,29 @@ def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
             filled = 0
         groups[-1] += files
         filled += sum(f.size for f in files)
-    known = _known(job)
+    changed = _changes(job, inputs, staging)
     return [
-        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, known=known, staging=f"{staging}/follow-{n}")
+        FollowUnit(
+            lake=lake, node=node, files=tuple(g), inputs=inputs, changed=changed, staging=f"{staging}/follow-{n}"
+        )
         for n, g in enumerate(groups)
     ]
+
+
+def _changes(job: Job, inputs: Sequence[InputPart], staging: str) -> tuple[str, ...] | None:
+    """Pieces of the rows that came, went or changed of each input since the rows followed last; None where that is not
+    known, or nobody says which rows they may concern. Most tables follow the same inputs from the same state: what
+    one of them found is there for the others of its run."""
+    known, lake = _known(job), job.context.lake
+    if not known or job.node.reached is None:
+        return None
+    pieces = []
+    for old, new in zip(known, inputs, strict=True):
+        step = (new.table, *(frozenset(f.path for f in part.files) for part in (old, new)))
+        if step not in job.touches.changes:
+            job.touches.changes[step] = put_piece(lake, f"{staging}/changed-{new.table}", _changed(lake, old, new))
+        pieces.append(job.touches.changes[step])
+    return tuple(pieces)
 
 
 def _known(job: Job) -> tuple[InputPart, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -69,8 +70,10 @@ def touch(
 
 @dataclass
 class Touches:
-    """What the units of a run have told so far."""
+    """What the units of a run have told so far; ``changes`` are pieces of the rows by which two states of an input
+    differ, by its table and the paths of both, where somebody asked for them."""
 
+    changes: dict[tuple[Any, ...], str] = field(default_factory=dict)
     _of: dict[tuple[str, int], list[Touch]] = field(default_factory=dict)
 
     def note(self, found: Iterable[Touch]) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from customer360.platform import online
 from customer360.platform.errors import LakeError
-from customer360.platform.online import NotPublished, OnlineStore, reading
+from customer360.platform.online import NotPublished, OnlineStore, files, reading
 
 AS_OF = date(2026, 3, 1)
 
@@ -306,3 +306,20 @@ def test_who_read_earlier_and_writes_later_takes_nothing_back(tmp_path: Path) ->
     assert online.current(tmp_path).id == before  # type: ignore[union-attr]
     with online._publishing(tmp_path), pytest.raises(LakeError, match="under way"):
         online.renew(tmp_path, lambda: {"refusals": 3}, list, as_of=date.min, wait_seconds=0)
+
+
+def test_what_a_file_held_is_remembered_until_it_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = tmp_path / "data", []
+    digest = files.hashlib.file_digest
+    monkeypatch.setattr(files.hashlib, "file_digest", lambda *a: (read.append(1), digest(*a))[1])
+    file.write_bytes(b"one")
+    files.fingerprint(file)
+    files.fingerprint(file)
+    assert len(read) == 2, "a change right after the first look might bear its time"
+    monkeypatch.setattr(files, "SETTLED_NS", -1)
+    known = [files.fingerprint(file) for _ in range(3)]
+    assert len(read) == 3 and len(set(known)) == 1
+    times = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert files.fingerprint(file)[1] not in {what for _, what in known}

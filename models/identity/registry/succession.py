@@ -215,10 +215,10 @@ def _leads(before: dict[int, int], after: Registry, events: pl.DataFrame) -> pl.
     """Further events of the commit, by which ids that it ended and former ones that it touched lead where they should;
     `before`: where the former ids led."""
     taken = events.filter(pl.col("person").is_not_null()).select(alias="from_person", record="records")
-    taken = taken.explode("record").drop_nulls()
+    taken = taken.explode("record").drop_nulls("record")  # of nobody before: new, or back again
     alive = after.members["person"].unique()
     known = pl.concat([alive, after.aliases["alias"].alias("person")])
-    ended = taken.filter(~pl.col("alias").is_in(known.implode())).with_columns(is_own=pl.lit(True))
+    ended = taken.drop_nulls().filter(~pl.col("alias").is_in(known.implode())).with_columns(is_own=pl.lit(True))
     now = _all_ends(after)
     turned = pl.Series([alias for alias, end in now.items() if before.get(alias) != end], dtype=pl.Int64)
     parted = after.former.join(after.aliases, on="alias", how="semi").filter(

@@ -201,6 +201,16 @@ def test_a_resolution_gives_former_ids_back_too():
     assert h.persons == {0: [0, 1], 1: [2, 3]}
 
 
+def test_a_record_that_comes_back_to_others_takes_its_former_id_along():
+    h = History([0, 3], [1], [2])
+    h.resolve([0, 1], gone=(3,))
+    assert h.aliases == {1: 0}
+    h.resolve([0], gone=(1,))
+    h.resolve([1, 2], gone=(0,))  # delivered again, and the same as another now
+    assert h.persons == {2: [1, 2]} and h.aliases == {1: 2}
+    assert replay(h.events).aliases.equals(h.registry.aliases)
+
+
 def test_who_moves_away_takes_its_id_along():
     h = History([0], [1], [2, 3])
     h.act(operations.merge, 0, 1)
