@@ -23,12 +23,12 @@ def attempts(touchpoints: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     columns that ``funnel.by`` names. A touchpoint of the funnel's steps counts whether the person did it or not; for
     ``strict``, others count as between only if the person did them.
     """
-    step = pl.coalesce(*(pl.when(s.matches()).then(n) for n, s in enumerate(funnel.steps)), pl.lit(None, pl.Int64))
     fits = {f"fits_{n}": s.matches() for n, s in enumerate(funnel.steps)}
+    counts = [*fits, "is_active"] if funnel.order == "strict" else list(fits)
     rows = (
         touchpoints.lazy()
-        .select(RUN, *funnel.by, "is_active", at="occurred_at", step=step, **fits)
-        .filter(pl.col("step").is_not_null() | (pl.col("is_active") if funnel.order == "strict" else False))
+        .select(RUN, *funnel.by, "is_active", at="occurred_at", **fits)
+        .filter(pl.any_horizontal(counts))
         .with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(PLACE))
         .collect()
     )
@@ -69,6 +69,7 @@ def _in_order(rows: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
 def _any_order(rows: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     """From each touchpoint of any step: how many different steps the window holds. A touchpoint that fits several steps
     is of the first of them."""
+    rows = rows.with_columns(step=pl.coalesce(pl.when(f"fits_{n}").then(n) for n in range(len(funnel.steps))))
     found = _starts(rows, pl.col("step").is_not_null(), funnel)
     own = {
         f"own_{n}": _reached(found, rows, pl.when(pl.col("step") == n).then(PLACE).backward_fill())["at"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import polars.selectors as cs
 
 from customer360.pipelines.funnels import UNIT, attempts, is_followed
 from customer360.pipelines.inference.proportions import newcombe, wilson
@@ -21,6 +22,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
         "is_active",
     )
 }  # fmt: skip
+CELLS = ["period_start", "segment", "is_complete"]
 CELL = ["funnel", "period", "period_start", "segment_by", "segment"]
 
 
@@ -83,7 +85,7 @@ def _counted(found: pl.DataFrame, funnel: Funnel, as_of: date) -> pl.DataFrame:
     over = starts.filter(ends <= as_of)["period_start"]
     # The best of a coarse cell is the best of its fine ones.
     fine = _best(begun, ["period_start", *funnel.by])
-    told = []
+    facts, told = _facts(found, funnel), []
     for name, value in {ALL: pl.lit(ALL), **{c: pl.col(c).fill_null("UNKNOWN") for c in funnel.by}}.items():
         months = _best(fine.with_columns(segment=value), ["period_start", "segment"])
         complete = months.with_columns(is_complete=pl.col("period_start").is_in(over.implode()))
@@ -91,8 +93,7 @@ def _counted(found: pl.DataFrame, funnel: Funnel, as_of: date) -> pl.DataFrame:
             period_start=pl.lit(over.min(), pl.Date), is_complete=True
         )
         for period, rows in (("MONTH", complete), ("WHOLE", whole)):
-            folded = _folded(rows, found, funnel)
-            told.append(folded.with_columns(period=pl.lit(period), segment_by=pl.lit(name)))
+            told.append(_folded(rows, facts).with_columns(period=pl.lit(period), segment_by=pl.lit(name)))
     return pl.concat(told, how="diagonal")
 
 
@@ -101,12 +102,16 @@ def _best(rows: pl.DataFrame, cell: list[str]) -> pl.DataFrame:
     return rows.group_by(RUN, *cell).agg(pl.col("order").min())
 
 
-def _folded(rows: pl.DataFrame, found: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
-    best, steps = found[rows["order"] % max(found.height, 1)], range(len(funnel.steps))
+def _facts(found: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
+    """By attempt, whether it ``reached`` each step and the ``hours`` from the step before."""
+    steps = range(len(funnel.steps))
     hours = {f"hours_{n}": (pl.col(f"at_{n}") - pl.col(f"at_{n - 1}")).dt.total_seconds() / 3600 for n in steps if n}
-    counts = {f"reached_{n}": (pl.col("depth") > n).sum().cast(pl.Int64) for n in steps}
-    cells = best.select("depth", rows["segment"], rows["period_start"], rows["is_complete"], **hours)
-    return cells.group_by("period_start", "segment", "is_complete").agg(pl.col(list(hours)).median(), **counts)
+    return found.select(**{f"reached_{n}": pl.col("depth") > n for n in steps}, **hours)
+
+
+def _folded(rows: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    best = facts[rows["order"] % max(facts.height, 1)].with_columns(rows[c] for c in CELLS)
+    return best.group_by(CELLS).agg(cs.starts_with("hours_").median(), cs.starts_with("reached_").sum().cast(pl.Int64))
 
 
 def _rates(folded: pl.LazyFrame, funnel: Funnel, params: JourneyRules) -> pl.LazyFrame:
