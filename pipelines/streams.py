@@ -27,6 +27,12 @@ def begins() -> pl.Expr:
     return (pl.col(RUN) != pl.col(RUN).shift(1)).fill_null(True)
 
 
+def numbers(names: pl.Series) -> pl.Series:
+    """A number for each different name, to sort and group by; another one of the same name elsewhere."""
+    coded = names.cast(pl.Categorical)  # whole: the codes of what is cast in parts need not agree
+    return coded.to_physical()
+
+
 def _numbered(rows: pl.DataFrame, who: str) -> pl.DataFrame:
     return rows.with_columns(pl.col(who).rle_id().alias(RUN))
 

@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 import polars.selectors as cs
 
+from customer360.pipelines.streams import numbers
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
 
@@ -106,11 +107,10 @@ def _visits(facts: pl.LazyFrame, segment_months: pl.LazyFrame, as_of: date) -> p
 
 def _numbered(visits: pl.LazyFrame) -> pl.DataFrame:
     """The visits with numbers for their subjects and words, which are grouped a dozen times."""
-    subject = pl.col("subject_id").cast(pl.Categorical).to_physical()
-    found = visits.select(
-        *CELL, "started_on", "page_view_count", "duration_seconds", "is_converter", subject=subject
-    ).collect()
-    return found.with_columns(found[c].cast(pl.Enum(found[c].unique())) for c in CELL)
+    measures = ("page_view_count", "duration_seconds", "is_converter")
+    found = visits.select(*CELL, "started_on", "subject_id", *measures).collect()
+    words = [found[c].cast(pl.Enum(found[c].unique())) for c in CELL]
+    return found.with_columns(*words, numbers(found["subject_id"]).alias("subject"))
 
 
 def _counts() -> list[pl.Expr]:

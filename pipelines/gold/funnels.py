@@ -85,8 +85,9 @@ def _counted(found: pl.DataFrame, funnel: Funnel, as_of: date) -> pl.DataFrame:
     over = starts.filter(ends <= as_of)["period_start"]
     # The best of a coarse cell is the best of its fine ones.
     fine = _best(begun, ["period_start", *funnel.by])
+    segments = {ALL: pl.lit(ALL)} | {str(c): pl.col(c).fill_null("UNKNOWN") for c in funnel.by}
     facts, told = _facts(found, funnel), []
-    for name, value in {ALL: pl.lit(ALL), **{c: pl.col(c).fill_null("UNKNOWN") for c in funnel.by}}.items():
+    for name, value in segments.items():
         months = _best(fine.with_columns(segment=value), ["period_start", "segment"])
         complete = months.with_columns(is_complete=pl.col("period_start").is_in(over.implode()))
         whole = _best(complete.filter("is_complete"), ["segment"]).with_columns(

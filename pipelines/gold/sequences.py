@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from customer360.pipelines.inference.proportions import design_effect, squares_of
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.sessions import VISIT, automated, with_sessions
+from customer360.pipelines.streams import numbers
 from customer360.platform.graph import builds
 from customer360.platform.tables import Float, Integer, String, Table
 
@@ -113,8 +114,10 @@ def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl
         pl.col("occurred_at") >= end - timedelta(days=WINDOW_DAYS), pl.col("occurred_at") < end
     )
     # Numbers for names: they are sorted and compared several times.
-    numbered = [pl.col(name).cast(pl.Categorical).to_physical() for name in VISIT]
-    keyed = with_sessions(recent, rules.traffic).select(*numbered, "occurred_at", "event_type").collect()
+    found = recent.filter(pl.col("set_apart").is_null()).collect()
+    told = with_sessions(found.with_columns(numbers(found["subject_id"])).lazy(), rules.traffic)
+    keyed = told.select(*VISIT, "occurred_at", "event_type").collect()
+    keyed = keyed.with_columns(numbers(keyed["session_id"]))
     ordered = keyed.sort(VISIT, maintain_order=True)
     odd = automated(ordered.lazy(), rules.traffic).collect()
     human = ordered.join(odd, on=VISIT, how="anti", maintain_order="left") if odd.height else ordered

@@ -10,7 +10,7 @@ from customer360.pipelines.gold.funnels import funnel_steps
 from customer360.pipelines.gold.journeys import journeys, stage_transitions
 from customer360.pipelines.gold.paths import purchase_paths, purchase_touches
 from customer360.pipelines.rules.journey import JourneyRules
-from customer360.pipelines.streams import RUN, begins, streams
+from customer360.pipelines.streams import RUN, begins, numbers, streams
 
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 3)), max_size=12)
 
@@ -32,6 +32,13 @@ def test_rows_in_order_are_not_sorted_again() -> None:
     assert streams(rows, "who", "at")["who"].to_list() == ["b", "b", "a"]
     torn = pl.LazyFrame({"who": ["b", "a", "b"], "at": [2, 0, 1]})
     assert streams(torn, "who", "at").rows() == [("a", 0, 0), ("b", 1, 1), ("b", 2, 1)]
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", "", None]), max_size=5), min_size=1, max_size=4))
+def test_numbers_are_of_the_same_name_and_of_no_other(parts: list[list[str | None]]) -> None:
+    names = pl.concat([pl.Series("who", part, pl.String) for part in parts], rechunk=False)
+    pairs = set(zip(names.to_list(), numbers(names).to_list(), strict=True))
+    assert len({name for name, _ in pairs}) == len({number for _, number in pairs}) == len(pairs)
 
 
 def test_the_order_of_the_rows_changes_no_journey_funnel_or_path(retailer) -> None:  # type: ignore[no-untyped-def]
