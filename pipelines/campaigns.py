@@ -108,8 +108,16 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
 
 def clicks_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """Every click by a person before ``as_of``, of the messages of `messages_of`: `MESSAGE`, subject_id, at."""
-    clicked = _with_message(touches, names, as_of).filter(_fine(), _by_person(), pl.col("action") == "CLICKED")
-    return clicked.select(*MESSAGE, "subject_id", at="occurred_at").unique()
+    is_click = _fine() & _by_person() & (pl.col("action") == "CLICKED")
+    clicks = touches.filter(is_click)
+    # Which message was clicked say, beside the click, only those that were sent to the same account.
+    sent = touches.filter(_is_sending()).join(clicks, on="customer_id", how="semi", nulls_equal=True)
+    return (
+        _with_message(pl.concat([clicks, sent]), names, as_of)
+        .filter(is_click)
+        .select(*MESSAGE, "subject_id", at="occurred_at")
+        .unique()
+    )
 
 
 def _fine() -> pl.Expr:
@@ -120,12 +128,16 @@ def _by_person() -> pl.Expr:
     return ~pl.col("is_machine").fill_null(False)
 
 
+def _is_sending() -> pl.Expr:
+    """Whether a message was sent that the platform has no id of."""
+    return (pl.col("action") == "SENT") & pl.col("message_id").is_null()
+
+
 def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """Events of messages before a date with their campaign and ``message``."""
     known = one_campaign(touches.filter(pl.col("occurred_at") < midnight(as_of)), names)
     series = ["source_system", "customer_id", "campaign_id", "channel"]
-    is_sending = (pl.col("action") == "SENT") & pl.col("message_id").is_null()
-    day = pl.when(is_sending).then(pl.col("occurred_at").dt.date())
+    day = pl.when(_is_sending()).then(pl.col("occurred_at").dt.date())
     ordered = known.with_columns(day__=day).sort(*series, "occurred_at", "day__", nulls_last=True)
     before = pl.col("day__").forward_fill().shift().over(series)
     begins = pl.col("day__").is_not_null() & pl.col("day__").ne_missing(before)

@@ -9,27 +9,28 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.rules.journey import Funnel
+from customer360.pipelines.streams import RUN
 
 UNIT, PLACE = "subject_id", "place"
-LASTING = r"^[av]:"  # a subject that is an account, a cookie or a device (`pipelines.subjects`)
-NEVER = 2**62  # a place that no touchpoint has
+LASTING = ("a:", "v:")  # a subject that is an account, or a cookie or device (`pipelines.subjects`)
 
 
-def attempts(touchpoints: pl.LazyFrame, funnel: Funnel) -> pl.LazyFrame:
-    """One row per start of a funnel: subject_id, started_at, the segments' columns of the start, ``depth`` (steps that
-    were reached within the window), and ``reached_at`` of each step (a list; null for what was not reached).
+def attempts(touchpoints: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
+    """One row per start of a funnel, in order: `RUN`, started_at, the segments' columns of the start, ``depth`` (steps
+    that were reached within the window), and ``at_0``, ``at_1``, …: when each step was (null: not reached).
 
-    touchpoints: subject_id, sequence_number, occurred_at, kind, action, channel, is_active, and the columns that
-    ``funnel.by`` names. A touchpoint of the funnel's steps counts whether the person did it or not; for ``strict``,
-    others count as between only if the person did them.
+    touchpoints: streams of subjects by sequence_number, with occurred_at, kind, action, channel, is_active, and the
+    columns that ``funnel.by`` names. A touchpoint of the funnel's steps counts whether the person did it or not; for
+    ``strict``, others count as between only if the person did them.
     """
-    step = pl.coalesce(*(pl.when(s.matches()).then(n) for n, s in enumerate(funnel.steps)), pl.lit(None, pl.Int64))
     fits = {f"fits_{n}": s.matches() for n, s in enumerate(funnel.steps)}
+    counts = [*fits, "is_active"] if funnel.order == "strict" else list(fits)
     rows = (
-        touchpoints.with_columns(**fits, step=step)
-        .filter(pl.col("step").is_not_null() | (pl.col("is_active") if funnel.order == "strict" else False))
-        .sort(UNIT, "sequence_number")
-        .with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(UNIT).alias(PLACE))
+        touchpoints.lazy()
+        .select(RUN, *funnel.by, "is_active", at="occurred_at", **fits)
+        .filter(pl.any_horizontal(counts))
+        .with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(PLACE))
+        .collect()
     )
     return _any_order(rows, funnel) if funnel.order == "any" else _in_order(rows, funnel)
 
@@ -39,52 +40,46 @@ def is_followed() -> pl.Expr:
     nobody knows. A receipt without an account, or a ticket of a stranger, is a subject of its own, which does nothing
     ever after.
     """
-    return pl.col("person_id").is_not_null() | pl.col(UNIT).str.contains(LASTING)
+    return pl.col("person_id").is_not_null() | pl.any_horizontal(pl.col(UNIT).str.starts_with(kind) for kind in LASTING)
 
 
-def _starts(rows: pl.LazyFrame, is_start: pl.Expr, funnel: Funnel) -> pl.LazyFrame:
-    return rows.filter(is_start).select(UNIT, PLACE, *funnel.by, started_at="occurred_at")
+def _starts(rows: pl.DataFrame, is_start: pl.Expr, funnel: Funnel) -> pl.DataFrame:
+    until = pl.col("at") + pl.duration(days=funnel.within_days)
+    return rows.filter(is_start).select(RUN, PLACE, *funnel.by, started_at="at", until=until)
 
 
-def _in_order(rows: pl.LazyFrame, funnel: Funnel) -> pl.LazyFrame:
+def _reached(found: pl.DataFrame, rows: pl.DataFrame, next_hit: pl.Expr) -> pl.DataFrame:
+    """By start, the place and time of the hit that its place leads to, of the same subject within the window."""
+    hit = rows.select(next_hit).to_series().gather(found[PLACE])
+    led = pl.DataFrame({"hit": hit, "at": rows["at"].gather(hit), "of": rows[RUN].gather(hit)})
+    own = ((led["of"] == found[RUN]) & (led["at"] <= found["until"])).fill_null(False)
+    return led.select(pl.when(own).then(pl.col("hit")), pl.when(own).then(pl.col("at")))
+
+
+def _in_order(rows: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     """Step by step: the next touchpoint of the step (``strict``: the next of all), if it is in the window."""
-    until = pl.col("started_at") + pl.duration(days=funnel.within_days)
     found = _starts(rows, pl.col("fits_0"), funnel).with_columns(at_0=pl.col("started_at"))
     for number in range(1, len(funnel.steps)):
-        hits = rows.filter(f"fits_{number}").select(UNIT, hit=PLACE, at="occurred_at")
-        if funnel.order == "strict":
-            found = found.with_columns(hit=pl.col(PLACE) + 1).join(hits, on=[UNIT, "hit"], how="left")
-        else:
-            found = found.with_columns(wanted=(pl.col(PLACE) + 1).fill_null(NEVER)).sort("wanted").join_asof(
-                hits.sort("hit"), left_on="wanted", right_on="hit", by=UNIT, strategy="forward", check_sortedness=False
-            ).drop("wanted")  # fmt: skip
-        in_time = (pl.col("at") <= until).fill_null(False)
-        found = found.with_columns(
-            pl.when(in_time).then("at").alias(f"at_{number}"), pl.when(in_time).then("hit").alias(PLACE)
-        ).drop("hit", "at")
+        hits = pl.when(f"fits_{number}").then(PLACE)
+        led = _reached(found, rows, (hits if funnel.order == "strict" else hits.backward_fill()).shift(-1))
+        found = found.with_columns(led["hit"].alias(PLACE), led["at"].alias(f"at_{number}"))
     return _told(found, funnel)
 
 
-def _any_order(rows: pl.LazyFrame, funnel: Funnel) -> pl.LazyFrame:
+def _any_order(rows: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     """From each touchpoint of any step: how many different steps the window holds. A touchpoint that fits several steps
     is of the first of them."""
+    rows = rows.with_columns(step=pl.coalesce(pl.when(f"fits_{n}").then(n) for n in range(len(funnel.steps))))
     found = _starts(rows, pl.col("step").is_not_null(), funnel)
-    until = pl.col("started_at") + pl.duration(days=funnel.within_days)
-    names = []
-    for number in range(len(funnel.steps)):
-        hits = rows.filter(pl.col("step") == number).select(UNIT, hit=PLACE, at="occurred_at").sort("hit")
-        found = found.sort(PLACE).join_asof(
-            hits, left_on=PLACE, right_on="hit", by=UNIT, strategy="forward", check_sortedness=False
-        )
-        names.append(f"own_{number}")
-        found = found.with_columns(pl.when(pl.col("at") <= until).then("at").alias(names[-1])).drop("hit", "at")
-    reached = pl.concat_list(names).list.sort(nulls_last=True)
-    found = found.with_columns(reached_at=reached)
-    numbered = {f"at_{n}": pl.col("reached_at").list.get(n) for n in range(len(funnel.steps))}
-    return _told(found.with_columns(**numbered).drop(*names, "reached_at"), funnel)
+    own = {
+        f"own_{n}": _reached(found, rows, pl.when(pl.col("step") == n).then(PLACE).backward_fill())["at"]
+        for n in range(len(funnel.steps))
+    }
+    times = found.select(pl.concat_list(own.values()).list.sort(nulls_last=True)).to_series()
+    return _told(found.with_columns(times.list.get(n).alias(f"at_{n}") for n in range(len(funnel.steps))), funnel)
 
 
-def _told(found: pl.LazyFrame, funnel: Funnel) -> pl.LazyFrame:
+def _told(found: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     times = [f"at_{n}" for n in range(len(funnel.steps))]
     depth = pl.sum_horizontal(pl.col(time).is_not_null().cast(pl.Int64) for time in times)
-    return found.select(UNIT, *funnel.by, "started_at", depth=depth, reached_at=pl.concat_list(times))
+    return found.select(RUN, *funnel.by, "started_at", *times, depth=depth)

@@ -51,6 +51,7 @@ SHARED = {
     "pipelines.rules",
     "pipelines.agents",
     "pipelines.sessions",
+    "pipelines.streams",
     "pipelines.stays",
     "pipelines.experiments",
     "pipelines.features",

@@ -9,7 +9,9 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import polars.selectors as cs
 
+from customer360.pipelines.streams import numbers
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
 
@@ -19,6 +21,7 @@ SEGMENT_WORDS = (
     f"RFM segment at the first day of the month; {NO_SEGMENT}: no purchase in the year before, or no profile;"
     f" {BEFORE_HISTORY}: of a month whose segments are not kept; {ANONYMOUS}: nobody known; {ALL}: everybody"
 )
+CELL = ("segment", "channel_type")
 GRAINS = {"DAY": "1d", "WEEK": "1w", "MONTH": "1mo"}
 VISITS = (
     "subject_id", "person_id", "started_on", "channel_type", "page_view_count", "duration_seconds", "is_converter",
@@ -56,25 +59,28 @@ def activity_periods(
     silver_session_facts: pl.LazyFrame, gold_segment_months: pl.LazyFrame, as_of: date
 ) -> pl.LazyFrame:
     """Visits that began before ``as_of``, folded once a grain and once for each pair of ALL or not."""
-    visits = _visits(silver_session_facts, gold_segment_months, as_of).collect().lazy()
-    folded = []
+    visits = _numbered(_visits(silver_session_facts, gold_segment_months, as_of))
+    cells = visits.lazy().group_by("started_on", *CELL).agg(_counts()).collect()  # of any period: their sums
+    order, folded = ["grain", "period_on", *CELL, "visitor_count", *cells.columns[3:]], []
     for grain, every in GRAINS.items():
-        dated = visits.with_columns(period_on=pl.col("started_on").dt.truncate(every))
-        for whole in ((), ("segment",), ("channel_type",), ("segment", "channel_type")):
-            rows = dated.with_columns(pl.lit(ALL).alias(c) for c in whole)
-            folded.append(
-                rows.group_by("period_on", "segment", "channel_type").agg(_counts()).with_columns(grain=pl.lit(grain))
-            )
-    first = visits.select(since=pl.col("started_on").min())
+        period = pl.col("started_on").dt.truncate(every).alias("period_on")
+        dated, summed = visits.select("subject", *CELL, period), cells.select(cs.exclude("started_on"), period)
+        for kept in ((), ("segment",), ("channel_type",), CELL):
+            by = ["period_on", *kept]
+            visitors = dated.group_by(by).agg(visitor_count=pl.col("subject").n_unique().cast(pl.Int64))
+            sums = summed.group_by(by).agg(cs.exclude(*by, *CELL).sum())
+            words = [pl.col(c).cast(pl.String) if c in kept else pl.lit(ALL).alias(c) for c in CELL]
+            folded.append(visitors.join(sums, on=by).with_columns(*words, grain=pl.lit(grain)).select(order))
+    since = pl.lit(visits["started_on"].min(), pl.Date)
     end = pl.coalesce(
         pl.when(pl.col("grain") == grain).then(pl.col("period_on").dt.offset_by(every))
         for grain, every in GRAINS.items()
     )
     return (
         pl.concat(folded)
-        .join(first, how="cross")
+        .lazy()
         .with_columns(
-            is_complete=(end <= pl.lit(as_of)) & (pl.col("period_on") >= pl.col("since")),
+            is_complete=(end <= pl.lit(as_of)) & (pl.col("period_on") >= since),
             conversion_rate=pl.col("converted_session_count") / pl.col("session_count"),
         )
         .select(list(ActivityPeriods.columns()))
@@ -99,9 +105,16 @@ def _visits(facts: pl.LazyFrame, segment_months: pl.LazyFrame, as_of: date) -> p
     )  # fmt: skip
 
 
+def _numbered(visits: pl.LazyFrame) -> pl.DataFrame:
+    """The visits with numbers for their subjects and words, which are grouped a dozen times."""
+    measures = ("page_view_count", "duration_seconds", "is_converter")
+    found = visits.select(*CELL, "started_on", "subject_id", *measures).collect()
+    words = [found[c].cast(pl.Enum(found[c].unique())) for c in CELL]
+    return found.with_columns(*words, numbers(found["subject_id"]).alias("subject"))
+
+
 def _counts() -> list[pl.Expr]:
     return [
-        pl.col("subject_id").n_unique().cast(pl.Int64).alias("visitor_count"),
         pl.len().cast(pl.Int64).alias("session_count"),
         pl.col("page_view_count").sum(),
         pl.col("duration_seconds").sum().alias("seconds_on_site"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -98,14 +99,14 @@ def campaign_attribution(
     """Purchases of the rule's history before ``as_of``."""
     rules = params.engagement
     start = midnight(as_of - timedelta(days=rules.history_days))
-    sales = _sales(silver_transactions, as_of)
-    visits = silver_sessions.join(silver_session_facts, on=["session_id", "subject_id"], how="left")
     # Of a purchase early in the window, what led to it lies before the window.
     since = start - timedelta(days=rules.lookback_days)
-    touches = _touches(silver_touches, visits, silver_campaign_names, since, as_of)
+    sales = _sales(silver_transactions, since, as_of)
+    arrivals = _arrivals(silver_sessions, silver_session_facts, silver_campaign_names, since, as_of)
+    touches = _touches(clicks_of(silver_touches, silver_campaign_names, as_of), arrivals, since)
     counts = pl.when("is_conversion").then(pl.col("sold_at") >= start).otherwise(pl.col("at") >= start)
     paths = _folded(_paths(touches, sales, rules).filter(counts))
-    bought = sales.filter(pl.col("sold_at") >= start).collect()
+    bought = sales.filter(pl.col("sold_at") >= start)
     credited = pl.concat([_by_rule(paths, rules), _by_chain(paths, rules)])
     alone = bought.join(paths.filter("is_conversion").select("sale").unique(), on="sale", how="anti")
     met = paths.group_by(KEY).agg(
@@ -129,37 +130,64 @@ def campaign_attribution(
     )  # fmt: skip
 
 
-def _sales(transactions: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    return transactions.filter("is_sale", pl.col("occurred_at") < midnight(as_of)).select(
-        "subject_id", sold_at="occurred_at", sale=pl.struct("source_system", "transaction_id"),
-        revenue=revenue_before(as_of),
-    )  # fmt: skip
+def _sales(transactions: pl.LazyFrame, since: datetime, as_of: date) -> pl.DataFrame:
+    """Sales from a moment on in order, numbered: a touch leads to none before it."""
+    sold = transactions.filter("is_sale", pl.col("occurred_at").is_between(since, midnight(as_of), closed="left"))
+    in_order = sold.sort("occurred_at", "source_system", "transaction_id")
+    return (
+        in_order.select("subject_id", sold_at="occurred_at", revenue=revenue_before(as_of))
+        .collect()
+        .with_row_index("sale")
+    )
 
 
-def _touches(
-    events: pl.LazyFrame, visits: pl.LazyFrame, names: pl.LazyFrame, start: datetime, as_of: date
-) -> pl.LazyFrame:
-    """subject_id, at, campaign_id, channel: clicks and visits; a click and the visit that it opens are one touch."""
+def _arrivals(
+    sessions: pl.LazyFrame, facts: pl.LazyFrame, names: pl.LazyFrame, since: datetime, as_of: date
+) -> pl.DataFrame:
+    """Visits from a campaign or a source: subject_id, campaign_id, channel, at."""
+    came = one_campaign(
+        sessions.filter(pl.col("started_at").is_between(since, midnight(as_of), closed="left")), names
+    ).with_columns(told=pl.col("traffic_source").str.strip_chars().str.to_uppercase().replace("", None))
+    # Where the tracker names no source, the type of the site is one.
+    typed = facts.filter(~pl.col("channel_type").is_in(UNTYPED))
+    unsaid = came.filter(pl.col("told").is_null()).join(typed, on=["session_id", "subject_id"], how="left")
+    columns = ("subject_id", "started_at", "campaign_id")
+    every = pl.concat(
+        [
+            came.filter(pl.col("told").is_not_null()).select(*columns, source="told"),
+            unsaid.select(*columns, source="channel_type"),
+        ]
+    ).collect()
+    no_campaign, no_source = _spelt(every["campaign_id"], NO_CAMPAIGN), _spelt(every["source"], NO_SOURCE)
+    campaign = pl.when(~pl.col("campaign_id").is_in(no_campaign.implode())).then("campaign_id")
+    source = pl.when(~pl.col("source").is_in(no_source.implode())).then("source")
+    return (
+        every.with_columns(campaign_id=campaign, source=source)
+        .filter(pl.col("campaign_id").is_not_null() | pl.col("source").is_not_null())
+        .select("subject_id", "campaign_id", channel=pl.col("source").fill_null("WEB"), at="started_at")
+    )
+
+
+def _spelt(said: pl.Series, words: Sequence[str]) -> pl.Series:
+    """What of many names, of which few differ, reads as one of the words."""
+    different = said.drop_nulls().unique().to_frame("said")
+    return different.filter(spelling(pl.col("said")).is_in(words))["said"]
+
+
+def _touches(clicks: pl.LazyFrame, arrivals: pl.DataFrame, since: datetime) -> pl.DataFrame:
+    """subject_id, at, campaign_id, channel, in order: clicks and visits; a click and the visit that it opens are one
+    touch."""
     message = pl.concat_str(*(pl.col(c).fill_null("") for c in MESSAGE), separator="/")
-    clicks = clicks_of(events, names, as_of).select("subject_id", *KEY, "at", order=message)
-    told = pl.col("traffic_source").str.strip_chars().str.to_uppercase()
-    came_by = pl.coalesce(
-        pl.when(told != "").then(told), pl.when(~pl.col("channel_type").is_in(UNTYPED)).then("channel_type")
+    recent = clicks.filter(pl.col("at") >= since).select("subject_id", *KEY, "at", order=message).collect()
+    named = (
+        pl.concat([recent, arrivals.select("subject_id", *KEY, "at", order=pl.lit("~"))])
+        .with_columns(pl.col("campaign_id").fill_null(NONE))
+        .sort("subject_id", "at", "order", *KEY)
     )
-    source = pl.when(~spelling(came_by).is_in(NO_SOURCE)).then(came_by)
-    campaign = pl.when(~spelling(pl.col("campaign_id")).is_in(NO_CAMPAIGN)).then(pl.col("campaign_id"))
-    came = one_campaign(visits.filter(pl.col("started_at") < midnight(as_of)), names).with_columns(
-        campaign_id=campaign, source=source
-    )
-    arrivals = came.filter(pl.col("campaign_id").is_not_null() | pl.col("source").is_not_null()).select(
-        "subject_id", "campaign_id", channel=pl.col("source").fill_null("WEB"), at="started_at", order=pl.lit("~")
-    )
-    every = pl.concat([clicks.select(arrivals.collect_schema().names()), arrivals]).filter(pl.col("at") >= start)
-    named = every.with_columns(pl.col("campaign_id").fill_null(NONE)).sort("subject_id", "at", "order", *KEY)
-    gap = pl.col("at") - pl.col("at").shift().over("subject_id")
-    same, again = (pl.col(c) == pl.col(c).shift().over("subject_id") for c in ("campaign_id", "order"))
+    gap = pl.col("at") - pl.col("at").shift()
+    is_own, same, again = (pl.col(c) == pl.col(c).shift() for c in ("subject_id", "campaign_id", "order"))
     is_one = (same & (pl.col("campaign_id") != NONE)) | (again & (pl.col("order") != "~"))
-    follows = is_one & (gap <= timedelta(minutes=SESSION_GAP_MINUTES))
+    follows = is_own & is_one & (gap <= timedelta(minutes=SESSION_GAP_MINUTES))
     return named.filter(~follows.fill_null(False))
 
 
@@ -175,21 +203,21 @@ def _folded(paths: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _paths(touches: pl.LazyFrame, sales: pl.LazyFrame, rules: EngagementRules) -> pl.DataFrame:
+def _paths(touches: pl.DataFrame, sales: pl.DataFrame, rules: EngagementRules) -> pl.DataFrame:
     """Touches in order with the purchase that each leads to: ``path`` (a number), ``sale``, ``is_conversion``, ``age``
     in days; those that lead to none within the rule's days are a path without a purchase, up to the next one."""
-    next_sale = sales.sort("sold_at", "sale").unique(["subject_id", "sold_at"], keep="first", maintain_order=True)
-    led = touches.sort("at", "order", *KEY).join_asof(
+    next_sale = sales.unique(["subject_id", "sold_at"], keep="first", maintain_order=True)
+    led = touches.with_row_index("place").sort("at").join_asof(
         next_sale, left_on="at", right_on="sold_at", by="subject_id", strategy="forward", check_sortedness=False
-    )
-    within = (pl.col("sold_at") - pl.col("at")) <= timedelta(days=rules.lookback_days)
-    told = led.with_columns(is_conversion=within.fill_null(False)).collect()
-    age = (pl.col("sold_at") - pl.col("at")).dt.total_seconds() / 86_400
+    ).sort("place")  # fmt: skip
+    until = pl.col("sold_at") - pl.col("at")
+    told = led.with_columns(is_conversion=(until <= timedelta(days=rules.lookback_days)).fill_null(False))
+    begins = pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift()) for c in ("subject_id", "sale", "is_conversion"))
     return told.with_columns(
-        path=pl.struct("subject_id", "sold_at", "is_conversion").rank("dense").cast(pl.Int64),
-        age=pl.when("is_conversion").then(age),
+        path=begins.cum_sum().cast(pl.Int64),
+        age=pl.when("is_conversion").then(until.dt.total_seconds() / 86_400),
         revenue=pl.when("is_conversion").then(pl.col("revenue").cast(pl.Float64)),
-    ).sort("path", "at", "order", *KEY)
+    )
 
 
 def _by_rule(paths: pl.DataFrame, rules: EngagementRules) -> pl.DataFrame:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import polars.selectors as cs
 
 from customer360.pipelines.funnels import UNIT, attempts, is_followed
 from customer360.pipelines.inference.proportions import newcombe, wilson
 from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules.journey import Funnel, JourneyRules
+from customer360.pipelines.streams import RUN, streams
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
 
@@ -20,6 +22,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
         "is_active",
     )
 }  # fmt: skip
+CELLS = ["period_start", "segment", "is_complete"]
 CELL = ["funnel", "period", "period_start", "segment_by", "segment"]
 
 
@@ -59,50 +62,61 @@ class FunnelSteps(Table, table="gold.funnel_steps", partition_by=("as_of",), sor
 @builds(FunnelSteps, rules="journey", reads=TOUCHES)
 def funnel_steps(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """Months of the rule file's history, the running one included."""
-    this = pl.lit(as_of.replace(day=1))
     now = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
-    columns = list(FunnelSteps.columns())
-    past = silver_touchpoints.filter(pl.col("occurred_at") < now, is_followed())
+    since = pl.lit(as_of.replace(day=1)).cast(pl.Datetime("us", "UTC")).dt.offset_by(f"-{params.history_months}mo")
+    # What comes after a start is no earlier than it: nothing before the first month matters.
+    past = silver_touchpoints.filter(pl.col("occurred_at") < now, pl.col("occurred_at") >= since, is_followed())
+    rows, columns = streams(past, UNIT, "sequence_number"), list(FunnelSteps.columns())
     tables = [FunnelSteps.create_empty().lazy()]
     for name, funnel in params.funnels.items():
-        found = attempts(past, funnel).filter(
-            pl.col("started_at").dt.date() >= this.dt.offset_by(f"-{params.history_months}mo")
-        )
-        tables.append(_counted(found, funnel, as_of, params).with_columns(funnel=pl.lit(name)).select(columns))
+        counted = _counted(attempts(rows, funnel), funnel, as_of).lazy()
+        rated = _rates(counted, funnel, params).with_columns(funnel=pl.lit(name), as_of=pl.lit(as_of))
+        tables.append(rated.select(columns))
     return pl.concat(tables, how="vertical_relaxed")
 
 
-def _counted(found: pl.LazyFrame, funnel: Funnel, as_of: date, params: JourneyRules) -> pl.LazyFrame:
-    begun = found.with_columns(period_start=pl.col("started_at").dt.date().dt.truncate("1mo"))
-    # The best of a coarse cell is the best of its fine ones. In one plan with what follows the optimizer takes seconds.
-    begun = _best(begun, ["period_start", *funnel.by]).collect().lazy()
-    by = [(ALL, pl.lit(ALL)), *((column, pl.col(column).fill_null("UNKNOWN")) for column in funnel.by)]
-    months = pl.concat(
-        _best(begun.with_columns(segment_by=pl.lit(name), segment=value), ["period_start", "segment_by", "segment"])
-        for name, value in by
-    )
-    over = pl.col("period_start").dt.offset_by("1mo") + pl.duration(days=funnel.within_days) <= as_of
-    months = months.with_columns(period=pl.lit("MONTH"), is_complete=over).collect().lazy()
-    first = pl.col("period_start").filter("is_complete").min()
-    whole = _best(months.filter("is_complete").with_columns(since=first), ["since", "segment_by", "segment"]).select(
-        "segment_by", "segment", "depth", "reached_at", period=pl.lit("WHOLE"), period_start="since", is_complete=True
-    )
-    together = pl.concat([months.select(whole.collect_schema().names()), whole])
-    return _rates(together, funnel, params).with_columns(as_of=pl.lit(as_of))
+def _counted(found: pl.DataFrame, funnel: Funnel, as_of: date) -> pl.DataFrame:
+    """By cell, how many people reached each step, and the median of hours to it."""
+    # The less, the better: what got furthest, and of equals what stands, as it began, first.
+    order = (len(funnel.steps) - pl.col("depth")) * max(found.height, 1) + pl.int_range(pl.len(), dtype=pl.Int64)
+    begun = found.with_columns(period_start=pl.col("started_at").dt.date().dt.truncate("1mo"), order=order)
+    starts = begun["period_start"].unique().to_frame()
+    ends = pl.col("period_start").dt.offset_by("1mo") + pl.duration(days=funnel.within_days)
+    over = starts.filter(ends <= as_of)["period_start"]
+    # The best of a coarse cell is the best of its fine ones.
+    fine = _best(begun, ["period_start", *funnel.by])
+    segments = {ALL: pl.lit(ALL)} | {str(c): pl.col(c).fill_null("UNKNOWN") for c in funnel.by}
+    facts, told = _facts(found, funnel), []
+    for name, value in segments.items():
+        months = _best(fine.with_columns(segment=value), ["period_start", "segment"])
+        complete = months.with_columns(is_complete=pl.col("period_start").is_in(over.implode()))
+        whole = _best(complete.filter("is_complete"), ["segment"]).with_columns(
+            period_start=pl.lit(over.min(), pl.Date), is_complete=True
+        )
+        for period, rows in (("MONTH", complete), ("WHOLE", whole)):
+            told.append(_folded(rows, facts).with_columns(period=pl.lit(period), segment_by=pl.lit(name)))
+    return pl.concat(told, how="diagonal")
 
 
-def _best(rows: pl.LazyFrame, cell: list[str]) -> pl.LazyFrame:
-    """The attempt of each person and cell that got furthest, the earliest of equals."""
-    ordered = rows.sort("depth", "started_at", descending=[True, False])
-    return ordered.unique([UNIT, *cell], keep="first", maintain_order=True)
+def _best(rows: pl.DataFrame, cell: list[str]) -> pl.DataFrame:
+    """The order of the best attempt of each person and cell."""
+    return rows.group_by(RUN, *cell).agg(pl.col("order").min())
 
 
-def _rates(rows: pl.LazyFrame, funnel: Funnel, params: JourneyRules) -> pl.LazyFrame:
-    cell, steps = [c for c in CELL if c != "funnel"], range(len(funnel.steps))
-    at = [pl.col("reached_at").list.get(n) for n in steps]
-    hours = {f"hours_{n}": ((at[n] - at[n - 1]).dt.total_seconds() / 3600).median() for n in steps if n}
-    counts = {f"reached_{n}": (pl.col("depth") > n).sum().cast(pl.Int64) for n in steps}
-    folded = rows.group_by(*cell, "is_complete").agg(**counts, **hours)
+def _facts(found: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
+    """By attempt, whether it ``reached`` each step and the ``hours`` from the step before."""
+    steps = range(len(funnel.steps))
+    hours = {f"hours_{n}": (pl.col(f"at_{n}") - pl.col(f"at_{n - 1}")).dt.total_seconds() / 3600 for n in steps if n}
+    return found.select(**{f"reached_{n}": pl.col("depth") > n for n in steps}, **hours)
+
+
+def _folded(rows: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    best = facts[rows["order"] % max(facts.height, 1)].with_columns(rows[c] for c in CELLS)
+    return best.group_by(CELLS).agg(cs.starts_with("hours_").median(), cs.starts_with("reached_").sum().cast(pl.Int64))
+
+
+def _rates(folded: pl.LazyFrame, funnel: Funnel, params: JourneyRules) -> pl.LazyFrame:
+    cell = [c for c in CELL if c != "funnel"]
     parts = [
         folded.select(
             *cell, "is_complete",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from customer360.pipelines.inference.proportions import shares_of_kinds, wilson
 from customer360.pipelines.rules.journey import JourneyRules
+from customer360.pipelines.streams import RUN, begins, streams
 from customer360.pipelines.vocabulary import JOURNEY_STAGES
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, OneOf, String, Table, Timestamp
@@ -15,9 +16,9 @@ from customer360.platform.tables import Boolean, Date, Float, Integer, List, One
 READS: dict[str, tuple[str, ...]] = {
     "silver.touchpoints": ("person_id", "occurred_at", "sequence_number", "kind", "channel", "stage", "is_active")
 }  # fmt: skip
-OWN = ["person_id", "journey_number"]
-HEIGHT = {stage: height for height, stage in enumerate(JOURNEY_STAGES)}
+JOURNEY = "journey"  # its number among all of all people
 START, END = "START", "END"
+NODES = pl.Enum([START, *JOURNEY_STAGES, END])  # compared and grouped as numbers
 
 
 class Journeys(
@@ -50,53 +51,74 @@ class Journeys(
     channel_switch_count = Integer(description="Touchpoints on another channel than the one before")
 
 
-def staged(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
-    """What people did before ``as_of``, in order, with the number of the journey that it is of."""
+def staged(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.DataFrame:
+    """What people did before ``as_of`` as streams, with `JOURNEY`, the number of the journey among all of all people,
+    and whether a row ``begins`` one."""
     now = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
-    since = pl.col("occurred_at") - pl.col("occurred_at").shift(1).over("person_id")
-    begins = (since > pl.duration(days=params.gap_days)).fill_null(True)
-    return (
-        touchpoints.filter(pl.col("person_id").is_not_null(), "is_active", pl.col("occurred_at") < now)
-        .sort("person_id", "occurred_at", "sequence_number")
-        .with_columns(begins=begins)
-        .with_columns(journey_number=pl.col("begins").cast(pl.Int64).cum_sum().over("person_id"))
+    past = touchpoints.filter(pl.col("person_id").is_not_null(), "is_active", pl.col("occurred_at") < now)
+    since = pl.col("occurred_at") - pl.col("occurred_at").shift(1)
+    rows = streams(past, "person_id", "occurred_at", "sequence_number")
+    return rows.with_columns(begins=begins() | (since > timedelta(days=params.gap_days))).with_columns(
+        pl.col("begins").cum_sum().alias(JOURNEY)
     )
 
 
 @builds(Journeys, rules="journey", reads=READS)
 def journeys(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """Every journey that began before ``as_of``."""
-    stage, channel, at = pl.col("stage"), pl.col("channel"), pl.col("occurred_at")
-    height = stage.replace_strict(HEIGHT, return_dtype=pl.Int8)
-    is_purchase = pl.col("kind") == "PURCHASE"
-    bought = is_purchase.any()
-    # In a group rows keep their order; what a row is against the one before is told once for all groups.
-    told = staged(silver_touchpoints, as_of, params).with_columns(
-        height=height,
-        back=(height < height.shift(1).over("person_id")) & ~pl.col("begins"),
-        moved=(stage != stage.shift(1).over("person_id")).fill_null(True) | pl.col("begins"),
-        switched=(channel != channel.shift(1).over("person_id")).fill_null(False) & ~pl.col("begins"),
-    )
-    over = at.max() + pl.duration(days=params.gap_days) < pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
-    first = at.filter(is_purchase).min()
-    folded = told.group_by(OWN, maintain_order=True).agg(
-        started_at=at.min(),
-        ended_at=at.max(),
-        is_over=over,
-        outcome=pl.when(bought).then(pl.lit("PURCHASED")).when(over).then(pl.lit("ENDED")).otherwise(pl.lit("OPEN")),
-        touch_count=pl.len().cast(pl.Int64),
-        stages=stage.filter("moved"),
-        last_stage=stage.last(),
-        loop_count=pl.col("back").sum().cast(pl.Int64),
-        purchase_count=is_purchase.sum().cast(pl.Int64),
-        touches_to_purchase=pl.when(bought).then(is_purchase.arg_max().cast(pl.Int64)),
-        hours_to_purchase=(first - at.min()).dt.total_seconds() / 3600,
-        first_channel=channel.first(),
-        last_channel=channel.last(),
-        channel_count=channel.n_unique().cast(pl.Int64),
-        channel_switch_count=pl.col("switched").sum().cast(pl.Int64),
-    )
-    return folded.with_columns(as_of=pl.lit(as_of)).select(list(Journeys.columns()))
+    stage, channel, goes_on = pl.col("stage"), pl.col("channel"), ~pl.col("begins")
+    height = stage.cast(NODES).to_physical()
+    rows = staged(silver_touchpoints, as_of, params).select(
+        "person_id", RUN, JOURNEY, "begins", "occurred_at", "channel", "stage",
+        place=pl.int_range(pl.len(), dtype=pl.Int64),
+        purchase=pl.col("kind") == "PURCHASE",
+        loop=(goes_on & (height < height.shift(1))).fill_null(False),
+        channel_switch=(goes_on & (channel != channel.shift(1))).fill_null(False),
+    )  # fmt: skip
+    bought = rows.filter("purchase").unique(JOURNEY, keep="first", maintain_order=True)
+    moved = rows.filter(~goes_on | (stage != stage.shift(1)).fill_null(True)).group_by(JOURNEY, maintain_order=True)
+    switched = rows.filter(~goes_on | pl.col("channel_switch")).group_by(JOURNEY, maintain_order=True)
+    over = pl.col("ended_at") + timedelta(days=params.gap_days) < pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
+    is_bought = pl.col("bought_at").is_not_null()
+    return (
+        _from_first_to_last(rows)
+        .with_columns(
+            moved.agg(stages="stage")["stages"],
+            switched.agg(channel_count=channel.n_unique().cast(pl.Int64))["channel_count"],
+        )
+        .lazy()
+        .join(bought.lazy().select(JOURNEY, bought_at="occurred_at", bought_place="place"), on=JOURNEY, how="left")
+        .with_columns(
+            as_of=pl.lit(as_of), is_over=over,
+            outcome=pl.when(is_bought).then(pl.lit("PURCHASED")).when(over).then(pl.lit("ENDED"))
+            .otherwise(pl.lit("OPEN")),
+            touches_to_purchase=pl.col("bought_place") - pl.col("place"),
+            hours_to_purchase=(pl.col("bought_at") - pl.col("started_at")).dt.total_seconds() / 3600,
+        )
+        .select(list(Journeys.columns()))
+    )  # fmt: skip
+
+
+def _from_first_to_last(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per journey, of the touchpoints that it begins and ends with. How many of a kind lie between is a
+    difference of running counts: nothing is gathered."""
+    kinds = ("purchase", "loop", "channel_switch")
+    running = rows.with_columns(pl.col(kinds).cast(pl.Int64).cum_sum().name.suffix("_count"))
+    last = running.filter(_is_last())
+    first = running.filter("begins").with_columns(pl.col(f"{c}_count") - pl.col(c) for c in kinds)
+    number = pl.col(JOURNEY) - pl.when(begins()).then(JOURNEY).forward_fill() + 1
+    return first.select(
+        "person_id", JOURNEY, "place",
+        journey_number=number.cast(pl.Int64), started_at="occurred_at", first_channel="channel",
+        ended_at=last["occurred_at"], last_stage=last["stage"], last_channel=last["channel"],
+        touch_count=last["place"] - first["place"] + 1,
+        **{f"{c}_count": last[f"{c}_count"] - first[f"{c}_count"] for c in kinds},
+    )  # fmt: skip
+
+
+def _is_last() -> pl.Expr:
+    """Whether a touchpoint is the last of its journey."""
+    return pl.col("begins").shift(-1).fill_null(True)
 
 
 class StageTransitions(
@@ -124,27 +146,28 @@ class StageTransitions(
 @builds(StageTransitions, rules="journey", reads=READS)
 def stage_transitions(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """Changes of stage within journeys."""
-    now = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
-    rows = staged(silver_touchpoints, as_of, params).with_columns(
-        ended=pl.col("occurred_at").max().over(OWN) + pl.duration(days=params.gap_days) < now
+    now, gap = pl.lit(as_of).cast(pl.Datetime("us", "UTC")), timedelta(days=params.gap_days)
+    rows = staged(silver_touchpoints, as_of, params).with_columns(pl.col("stage").cast(NODES))
+    ended = rows.filter(_is_last())["occurred_at"]  # by journey
+    stage, at, goes_on = pl.col("stage"), pl.col("occurred_at"), ~pl.col("begins").shift(-1)
+    reached = (
+        rows.select(RUN, JOURNEY, "begins", "stage", "occurred_at")
+        .filter(pl.col("begins") | (stage != stage.shift(1)).fill_null(True))
+        .with_columns(next_stage=pl.when(goes_on).then(stage.shift(-1)), next_at=pl.when(goes_on).then(at.shift(-1)))
     )
-    reached = rows.filter((pl.col("stage") != pl.col("stage").shift(1).over(OWN)).fill_null(True)).with_columns(
-        next_stage=pl.col("stage").shift(-1).over(OWN), next_at=pl.col("occurred_at").shift(-1).over(OWN)
+    ended_at = pl.lit(ended).gather(pl.col(JOURNEY) - 1)
+    went = reached.filter(pl.col("next_stage").is_not_null() | (ended_at + gap < now)).select(
+        RUN, from_stage="stage", to_stage=pl.col("next_stage").fill_null(pl.lit(END, NODES)),
+        hours=(pl.col("next_at") - at).dt.total_seconds() / 3600,
+    )  # fmt: skip
+    began = reached.filter("begins").select(
+        RUN, from_stage=pl.lit(START, NODES), to_stage="stage", hours=pl.lit(None, pl.Float64)
     )
-    began = reached.filter(pl.col("stage").is_first_distinct().over(OWN) & pl.col("begins")).select(
-        "person_id", from_stage=pl.lit(START), to_stage="stage", hours=pl.lit(None, pl.Float64)
-    )
-    hours = (pl.col("next_at") - pl.col("occurred_at")).dt.total_seconds() / 3600
-    went = reached.filter(pl.col("next_stage").is_not_null() | pl.col("ended")).select(
-        "person_id", from_stage="stage", to_stage=pl.col("next_stage").fill_null(END), hours=hours
-    )
+    ways = pl.concat([began, went]).lazy()
     count, out = pl.col("transition_count"), pl.col("from_count")
     low, high = wilson(count / pl.col("design"), out / pl.col("design"), params.confidence)
-    here, there = (
-        pl.col(c).replace_strict(HEIGHT, default=None, return_dtype=pl.Int8) for c in ("from_stage", "to_stage")
-    )
-    ways = pl.concat([began, went]).collect().lazy()  # used three times, it would be made as often
-    counted = shares_of_kinds(ways, "to_stage", "from_stage", "person_id")
+    here, there = pl.col("from_stage"), pl.col("to_stage")
+    counted = shares_of_kinds(ways, "to_stage", "from_stage", RUN)
     return (
         ways.group_by("from_stage", "to_stage")
         .agg(median_hours=pl.col("hours").median())
@@ -154,7 +177,8 @@ def stage_transitions(silver_touchpoints: pl.LazyFrame, as_of: date, params: Jou
             rate=count / out,
             rate_low=low,
             rate_high=high,
-            is_back=(there < here).fill_null(False),
+            is_back=(there < here) & (here != START) & (there != END),
         )
+        .with_columns(here.cast(pl.String), there.cast(pl.String))
         .select(list(StageTransitions.columns()))
     )

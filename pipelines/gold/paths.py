@@ -9,6 +9,7 @@ import polars as pl
 from customer360.pipelines.funnels import is_followed
 from customer360.pipelines.inference.proportions import shares_of_kinds, wilson
 from customer360.pipelines.rules.journey import JourneyRules
+from customer360.pipelines.streams import RUN, streams
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table
 
@@ -16,7 +17,6 @@ READS: dict[str, tuple[str, ...]] = {
     "silver.touchpoints": ("subject_id", "person_id", "sequence_number", "occurred_at", "kind", "channel", "is_active")
 }  # fmt: skip
 DIRECT, OTHER = "(direct)", "(other)"
-PURCHASE = ["subject_id", "purchase"]
 
 
 class PurchasePaths(Table, table="gold.purchase_paths", partition_by=("as_of",), sort_by=("rank",)):
@@ -60,47 +60,57 @@ class PurchaseTouches(Table, table="gold.purchase_touches", partition_by=("as_of
     share_high = Float()
 
 
-def paths_to_purchase(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
-    """One row per purchase within the history before ``as_of``, of subjects that can be followed: subject_id,
-    bought_at, touches (a list), touch_count, hours from the first touchpoint.
+def paths_to_purchase(
+    touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Purchases within the history before ``as_of``, of subjects that can be followed: `RUN` and ``purchase``, a
+    number; and in order what led to each: ``purchase``, ``touch``, and ``since``, the time until the purchase.
     """
-    now = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
-    is_purchase = pl.col("kind") == "PURCHASE"
+    now, at, is_purchase = pl.lit(as_of).cast(pl.Datetime("us", "UTC")), pl.col("occurred_at"), pl.col("is_purchase")
+    start, long = now.dt.offset_by(f"-{params.history_months}mo"), pl.duration(days=params.path_days)
+    past = touchpoints.filter(
+        is_followed(), "is_active", pl.col("kind") != "BROWSING", at >= start - long, at < now
+    ).with_columns(is_purchase=pl.col("kind") == "PURCHASE")
+    following = pl.when(is_purchase).then(pl.int_range(pl.len(), dtype=pl.UInt32)).backward_fill()
+    bought = (
+        streams(past, "subject_id", "sequence_number")
+        .lazy()
+        .with_columns(purchase=following)
+        .with_columns(bought_at=at.gather("purchase"), buyer=pl.col(RUN).gather("purchase"))
+        .filter(pl.col("buyer") == pl.col(RUN), pl.col("bought_at") >= start)
+    )
     label = pl.when(pl.col("kind") == "VISIT").then(pl.concat_str(pl.lit("VISIT_"), "channel")).otherwise("kind")
-    rows = (
-        touchpoints.filter(is_followed(), "is_active", pl.col("kind") != "BROWSING", pl.col("occurred_at") < now)
-        .sort("subject_id", "sequence_number")
-        .with_columns(purchase=(is_purchase.cum_sum() - is_purchase).over("subject_id"), touch=label)
-        .with_columns(bought_at=pl.col("occurred_at").filter(is_purchase).first().over(PURCHASE))
-        .filter(pl.col("bought_at") >= now.dt.offset_by(f"-{params.history_months}mo"))
-    )
-    before = rows.filter(
-        ~is_purchase, pl.col("occurred_at") >= pl.col("bought_at") - pl.duration(days=params.path_days)
-    ).with_columns(is_new=(pl.col("touch") != pl.col("touch").shift(1).over(PURCHASE)).fill_null(True))
-    folded = before.group_by(PURCHASE, maintain_order=True).agg(
-        touches=pl.col("touch").filter("is_new"),
-        touch_count=pl.len().cast(pl.Int64),
-        hours=(pl.col("bought_at") - pl.col("occurred_at")).first().dt.total_seconds() / 3600,
-    )
-    return (
-        rows.filter(is_purchase)
-        .select(*PURCHASE, "bought_at")
-        .join(folded, on=PURCHASE, how="left")
-        .with_columns(pl.col("touch_count").fill_null(0), pl.col("touches").fill_null([]))
-    )
+    since = pl.col("bought_at") - at
+    before = bought.filter(~is_purchase).filter(since <= long).select("purchase", touch=label, since=since)
+    purchases, touches = pl.collect_all([bought.filter(is_purchase).select(RUN, "purchase"), before])
+    return purchases, touches
 
 
 @builds(PurchasePaths, rules="journey", reads=READS)
 def purchase_paths(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """The most frequent paths, and the others together."""
-    steps = pl.col("touches").list.tail(params.path_steps)
-    # Made once: used four times, the plan would make it as often.
-    named = (
-        paths_to_purchase(silver_touchpoints, as_of, params)
-        .collect()
-        .lazy()
-        .with_columns(path=pl.when(steps.list.len() > 0).then(steps.list.join(" > ")).otherwise(pl.lit(DIRECT)))
+    purchases, touches = paths_to_purchase(silver_touchpoints, as_of, params)
+    is_same = (pl.col("purchase") == pl.col("purchase").shift(1)) & (pl.col("touch") == pl.col("touch").shift(1))
+    folded = (
+        touches.lazy()
+        .with_columns(is_new=~is_same.fill_null(False))
+        .group_by("purchase")
+        .agg(
+            touches=pl.col("touch").filter("is_new").tail(params.path_steps),
+            touch_count=pl.len().cast(pl.Int64),
+            hours=pl.col("since").first().dt.total_seconds() / 3600,
+        )
     )
+    named = (
+        purchases.lazy()
+        .join(folded, on="purchase", how="left")
+        .select(
+            RUN, "hours", pl.col("touch_count").fill_null(0),
+            path=pl.col("touches").list.join(" > ").fill_null(DIRECT),
+        )
+        .collect()
+        .lazy()  # used four times, the plan would make it as often
+    )  # fmt: skip
     ranks = (
         named.group_by("path").len().sort("len", "path", descending=[True, False])
         .with_row_index("rank", offset=1).select("path", rank=pl.col("rank").cast(pl.Int64).clip(0, params.paths + 1))
@@ -130,13 +140,15 @@ def _guests(touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.
 @builds(PurchaseTouches, rules="journey", reads=READS)
 def purchase_touches(silver_touchpoints: pl.LazyFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
     """First and last touchpoint of each path."""
-    found = paths_to_purchase(silver_touchpoints, as_of, params).collect().lazy()
-    ends = {"FIRST": pl.col("touches").list.first(), "LAST": pl.col("touches").list.last()}
+    purchases, touches = paths_to_purchase(silver_touchpoints, as_of, params)
     parts = [
-        found.select("subject_id", position=pl.lit(name), touch=end.fill_null(DIRECT)) for name, end in ends.items()
+        purchases.join(touches.unique("purchase", keep=end, maintain_order=True), on="purchase", how="left").select(
+            RUN, position=pl.lit(end.upper()), touch=pl.col("touch").fill_null(DIRECT)
+        )
+        for end in ("first", "last")
     ]
     return (
-        _shared(pl.concat(parts), "touch", params)
+        _shared(pl.concat(parts).lazy(), "touch", params)
         .with_columns(as_of=pl.lit(as_of))
         .select(list(PurchaseTouches.columns()))
     )
@@ -144,7 +156,7 @@ def purchase_touches(silver_touchpoints: pl.LazyFrame, as_of: date, params: Jour
 
 def _shared(purchases: pl.LazyFrame, kind: str, params: JourneyRules) -> pl.LazyFrame:
     """Purchases by position and kind, and their share of all of the position."""
-    counted = shares_of_kinds(purchases, kind, "position", "subject_id")
+    counted = shares_of_kinds(purchases, kind, "position", RUN)
     known = counted.rename({"count": "purchase_count", "of": "all_purchase_count"})
     count, every, design = (pl.col(c) for c in ("purchase_count", "all_purchase_count", "design"))
     low, high = wilson(count / design, every / design, params.confidence)

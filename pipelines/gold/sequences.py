@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 from scipy.special import ndtri
@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from customer360.pipelines.inference.proportions import design_effect, squares_of
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.sessions import VISIT, automated, with_sessions
+from customer360.pipelines.streams import numbers
 from customer360.platform.graph import builds
 from customer360.platform.tables import Float, Integer, String, Table
 
@@ -39,22 +40,15 @@ class EventTransitions(Table, table="gold.event_transitions", sort_by=("from_typ
 @builds(EventTransitions, rules="standardization", reads={"silver.events": EVENTS})
 def event_transitions(silver_events: pl.LazyFrame, as_of: date, params: StandardizationRules) -> pl.LazyFrame:
     """Visits of humans that lie in the window as a whole or in part; repeats of one type are transitions, too."""
-    keyed = _steps(silver_events, as_of, params)
-    kind = pl.col("event_type")
-    steps = keyed.select(
-        *VISIT,
-        from_type=kind.shift().over(VISIT).fill_null(START),
-        to_type=kind,
-        is_last=kind.shift(-1).over(VISIT).is_null(),
-    )
-    ends = steps.filter("is_last").select(*VISIT, from_type="to_type", to_type=pl.lit(EXIT))
+    rows, kind = _steps(silver_events, as_of, params), pl.col("event_type")
+    came = pl.when("begins").then(pl.lit(START)).otherwise(kind.shift())
+    steps = rows.select("visit", from_type=came, to_type=kind)
+    ends = rows.filter(pl.col("begins").shift(-1).fill_null(True)).select("visit", from_type=kind, to_type=pl.lit(EXIT))
     counted = (
-        pl.concat([steps.drop("is_last"), ends])
+        pl.concat([steps, ends])
+        .lazy()
         .group_by("from_type", "to_type")
-        .agg(
-            transition_count=pl.len().cast(pl.Int64),
-            session_count=pl.struct(VISIT).n_unique().cast(pl.Int64),
-        )
+        .agg(transition_count=pl.len().cast(pl.Int64), session_count=pl.col("visit").n_unique().cast(pl.Int64))
         .with_columns(from_count=pl.col("transition_count").sum().over("from_type"))
     )
     return _with_rate(counted, "transition_count", "from_count", "probability")
@@ -79,12 +73,15 @@ class EventPaths(Table, table="gold.event_paths", sort_by=("rank",)):
 @builds(EventPaths, rules="standardization", reads={"silver.events": EVENTS})
 def event_paths(silver_events: pl.LazyFrame, as_of: date, params: StandardizationRules) -> pl.LazyFrame:
     """The most frequent beginnings; rare ones are left out, as they name people."""
-    kind = pl.col("event_type")
-    changes = kind.filter((kind != kind.shift()).fill_null(True))
+    rows, kind = _steps(silver_events, as_of, params), pl.col("event_type")
+    number = pl.int_range(pl.len()) - pl.when("begins").then(pl.int_range(pl.len())).forward_fill()
+    changes = rows.filter(pl.col("begins") | (kind != kind.shift())).filter(number < PATH_STEPS)
+    bought = rows.filter(kind == "PURCHASE")["visit"].unique()
     visits = (
-        _steps(silver_events, as_of, params)
-        .group_by(VISIT, maintain_order=True)
-        .agg(steps=changes, converts=(kind == "PURCHASE").any())
+        changes.lazy()
+        .group_by("visit", maintain_order=True)
+        .agg(pl.col("subject_id").first(), steps="event_type")
+        .with_columns(converts=pl.col("visit").is_in(bought.implode()))
     )
     whole = pl.concat_list("steps", pl.lit(EXIT)).list.head(PATH_STEPS)
     # Visits of one visitor are alike: whoever comes to buy buys again.
@@ -109,13 +106,25 @@ def event_paths(silver_events: pl.LazyFrame, as_of: date, params: Standardizatio
     return rated.select(list(EventPaths.columns()))
 
 
-def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.LazyFrame:
-    """Events of the window with their visit, in order, without visits that no human makes."""
-    on = pl.col("occurred_at").dt.date()
-    recent = events.select(EVENTS).filter(on.is_between(as_of - timedelta(days=WINDOW_DAYS), as_of, closed="left"))
-    keyed = with_sessions(recent, rules.traffic).collect().lazy()
-    odd = automated(keyed, rules.traffic)
-    return keyed.select(*VISIT, "event_type", "occurred_at").join(odd, on=VISIT, how="anti", maintain_order="left")
+def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.DataFrame:
+    """Events of the window visit by visit, each in order, without visits that no human makes: subject_id (a number),
+    ``visit`` (a number), whether the event ``begins`` it, event_type."""
+    end = datetime.combine(as_of, time(), UTC)
+    recent = events.select(EVENTS).filter(
+        pl.col("occurred_at") >= end - timedelta(days=WINDOW_DAYS), pl.col("occurred_at") < end
+    )
+    # Numbers for names: they are sorted and compared several times.
+    found = recent.filter(pl.col("set_apart").is_null()).collect()
+    told = with_sessions(found.with_columns(numbers(found["subject_id"])).lazy(), rules.traffic)
+    keyed = told.select(*VISIT, "occurred_at", "event_type").collect()
+    keyed = keyed.with_columns(numbers(keyed["session_id"]))
+    ordered = keyed.sort(VISIT, maintain_order=True)
+    odd = automated(ordered.lazy(), rules.traffic).collect()
+    human = ordered.join(odd, on=VISIT, how="anti", maintain_order="left") if odd.height else ordered
+    begins = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in VISIT)
+    return human.with_columns(begins=begins).select(
+        "subject_id", "begins", "event_type", visit=pl.col("begins").cum_sum()
+    )
 
 
 def _with_rate(rows: pl.LazyFrame, hits: str, count: str, name: str, design: pl.Expr = FREE) -> pl.LazyFrame:

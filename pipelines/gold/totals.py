@@ -63,6 +63,8 @@ def total_readings(
         receipts.with_columns(fits=fits)
         .group_by("source_system", "fits")
         .agg(count=pl.len().cast(pl.Int64), **{f"has {part}": (pl.col(part) != 0).any() for part in SIGNS})
+        .collect()
+        .lazy()  # used five times, the plan would look at every receipt as often
     )
     best = _best(counted, "agreed_count")
     explained = pl.any_horizontal(_fits(number) & (pl.col("number") == number) for number in range(len(READINGS)))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from customer360.pipelines.funnels import attempts
 from customer360.pipelines.rules.journey import Funnel, JourneyRules, Step
+from customer360.pipelines.streams import RUN, streams
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = "ABCX"
@@ -21,7 +22,7 @@ Order = Literal["ordered", "strict", "any"]
 STEPS = [Step(name=word, kinds=[word]) for word in "ABC"]
 
 
-def touchpoints(of: dict[str, list[Touch]], passive: str = "") -> pl.LazyFrame:
+def touchpoints(of: dict[str, list[Touch]], passive: str = "") -> pl.DataFrame:
     rows = [
         {"subject_id": person, "sequence_number": n + 1, "occurred_at": START + timedelta(hours=hour), "kind": kind,
          "action": kind, "channel": f"{kind}{n % 2}", "is_active": kind not in passive}
@@ -31,13 +32,14 @@ def touchpoints(of: dict[str, list[Touch]], passive: str = "") -> pl.LazyFrame:
         "subject_id": pl.String, "sequence_number": pl.Int64, "occurred_at": pl.Datetime("us", "UTC"),
         "kind": pl.String, "action": pl.String, "channel": pl.String, "is_active": pl.Boolean,
     }  # fmt: skip
-    return pl.LazyFrame(rows, schema=schema)
+    return streams(pl.LazyFrame(rows, schema=schema), "subject_id", "sequence_number")
 
 
 def reached(of: dict[str, list[Touch]], funnel: Funnel) -> dict[str, int]:
     """Depth of each person, without those that never begin."""
-    told = attempts(touchpoints(of), funnel).group_by("subject_id").agg(pl.col("depth").max()).collect()
-    return dict(told.rows())
+    rows = touchpoints(of)
+    told = attempts(rows, funnel).group_by(RUN).agg(pl.col("depth").max())
+    return dict(told.join(rows.unique(RUN), on=RUN).select("subject_id", "depth").rows())
 
 
 def tried(touches: list[Touch], order: Order, hours: int, steps: list[str]) -> int:
@@ -94,7 +96,7 @@ def test_what_stands_between_counts_only_where_the_order_is_strict(order: Order,
 def test_a_message_that_was_only_sent_stands_between_nothing() -> None:
     of = {"p": [("A", 0), ("X", 1), ("B", 2)]}
     funnel = Funnel(order="strict", steps=STEPS)
-    told = attempts(touchpoints(of, passive="X"), funnel).collect()
+    told = attempts(touchpoints(of, passive="X"), funnel)
     assert told["depth"].to_list() == [2]
 
 
@@ -107,9 +109,9 @@ def test_the_window_counts_from_the_first_step_and_to_its_last_instant() -> None
 
 def test_times_of_steps_and_the_segment_are_those_of_the_attempt() -> None:
     funnel = Funnel(within_days=1, by=["channel"], steps=STEPS)
-    told = attempts(touchpoints({"p": [("A", 0), ("X", 1), ("B", 2)]}), funnel).collect().row(0, named=True)
+    told = attempts(touchpoints({"p": [("A", 0), ("X", 1), ("B", 2)]}), funnel).row(0, named=True)
     assert told["channel"] == "A0" and told["started_at"] == START
-    assert told["reached_at"] == [START, START + timedelta(hours=2), None]
+    assert [told[f"at_{n}"] for n in range(3)] == [START, START + timedelta(hours=2), None]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from customer360.pipelines.campaigns import clicks_of, messages_of
 from customer360.pipelines.gold.campaigns import campaign_performance
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
@@ -176,6 +179,30 @@ def test_without_an_id_each_day_of_sending_is_a_message_of_its_own() -> None:
     row = performance(events(*sent, *opened, late)).row(0, named=True)
     assert (row["sent_count"], row["opened_count"], row["sent_person_count"]) == (4, 2, 1)
     assert performance(events(*other))["sent_count"].to_list() == [1], "the platform's id tells"
+
+
+TOUCHED = st.fixed_dictionaries({
+    "customer_id": st.sampled_from(["c1", "c2", None]),
+    "campaign_id": st.sampled_from(["C1", "fb_c1", "C2", None]),
+    "message_id": st.sampled_from(["m1", None, None]),
+    "action": st.sampled_from(["SENT", "SENT", "OPENED", "CLICKED", "CLICKED"]),
+    "is_machine": st.sampled_from([True, False, False, None]),
+    "status": st.sampled_from(["SUCCESS", None, None, "FAILED"]),
+    "occurred_at": st.integers(0, 70).map(lambda hour: START + timedelta(hours=hour)),
+})  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TOUCHED, max_size=14))
+def test_clicks_are_of_the_messages_that_all_events_make(rows: list[Row]) -> None:
+    """Clicks are numbered among what was sent to their accounts alone; all events give the same."""
+    touches, names = events(*rows), frame(CampaignNames, [{"said": "fb_c1", "campaign_id": "C1", "method": "PREFIX"}])
+    message = ["source_system", "customer_id", "campaign_id", "channel", "message"]
+    told = messages_of(touches, names, AS_OF).filter("is_clicked").select(*message, "clicked_at", "last_clicked_at")
+    clicks = clicks_of(touches, names, AS_OF).group_by(message).agg(
+        clicked_at=pl.col("at").min(), last_clicked_at=pl.col("at").max()
+    )  # fmt: skip
+    assert clicks.collect().sort(pl.all()).equals(told.collect().sort(pl.all()))
 
 
 def test_what_comes_later_changes_nothing(retailer) -> None:  # type: ignore[no-untyped-def]
