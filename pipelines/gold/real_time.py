@@ -24,7 +24,7 @@ DATA = ("product_id", "category", "search_query", "page_url", "seconds_on_page",
 
 
 class RealTimeEvents(
-    Table, table="gold.real_time_events", per="event_id", sort_by=("occurred_at", "event_id"), serves="OPERATION"
+    Table, table="gold.real_time_events", per="subject_id", sort_by=("occurred_at", "event_id"), serves="OPERATION"
 ):
     """One row per behavioural event on or after as_of, without those that silver.events sets apart."""
 
