@@ -31,14 +31,14 @@ def beta_binomial_sf(hits: Counts, trials: Counts, a: Array, b: Array) -> Array:
 
 
 def hypergeometric_cdf(hits: Counts, drawn: Counts, good: Counts, other: Counts) -> Array:
-    """Chance of at most so many ``hits`` of ``drawn``, taken from ``good`` that are hits and ``other`` that are none."""
+    """Chance of at most so many ``hits`` of ``drawn``, where ``good`` are hits and ``other`` are none."""
     cases, places = np.unique(np.column_stack([hits, drawn, good, other]), axis=0, return_inverse=True)
     found = np.array([_share_below(*map(int, case)) for case in cases])
     return found[places.reshape(-1)] if len(cases) else found
 
 
 def _share_below(hits: int, drawn: int, good: int, other: int) -> float:
-    """By the ratios of neighbours from the likeliest count on, whose sums lose nothing as logarithms of factorials do."""
+    """By the ratios of neighbours from the likeliest count on: logarithms of factorials would lose digits."""
     least, most = max(0, drawn - other), min(drawn, good)
     top = min(max((drawn + 1) * (good + 1) // (good + other + 2), least), most)
     up, down = np.arange(top, most, dtype=float), np.arange(top, least, -1, dtype=float)
