@@ -117,10 +117,14 @@ def _days(observed: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
 
 def _makes(observed: pl.LazyFrame) -> pl.LazyFrame:
     """By device a number that tells one make from another, of its latest observation."""
+    spans = observed.group_by("visitor_id").agg(
+        observed_at=pl.col("observed_at").max(), since=pl.col("observed_on").min(), until=pl.col("observed_on").max()
+    )
     latest = (
-        observed.sort("observed_at", "observation_id")
+        observed.join(spans, on=["visitor_id", "observed_at"])
+        .sort("observation_id")  # those of one moment
         .group_by("visitor_id")
-        .agg(pl.col(MAKE).last(), since=pl.col("observed_on").min(), until=pl.col("observed_on").max())
+        .agg(pl.col(MAKE).last(), pl.col("since", "until").first())
     )
     return latest.select("visitor_id", "since", "until", make=pl.struct(MAKE).rank("dense"))
 

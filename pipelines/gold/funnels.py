@@ -8,7 +8,9 @@ import polars as pl
 import polars.selectors as cs
 
 from customer360.pipelines.funnels import UNIT, attempts, is_followed
+from customer360.pipelines.inference.intervals import adjusted
 from customer360.pipelines.inference.proportions import newcombe, wilson
+from customer360.pipelines.inference.tails import hypergeometric_cdf
 from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules.journey import Funnel, JourneyRules
 from customer360.pipelines.streams import RUN, streams
@@ -206,8 +208,6 @@ def funnel_bottlenecks(gold_funnel_steps: pl.LazyFrame, as_of: date, params: Jou
 
 
 def _judged(rows: pl.DataFrame, as_of: date, params: JourneyRules) -> pl.LazyFrame:
-    from scipy.stats import false_discovery_control, hypergeom
-
     reached, previous = pl.col("reached_count"), pl.col("previous_count")
     other_reached, other_previous = pl.col("other_reached_count"), pl.col("other_previous_count")
     enough = (previous >= params.least_entries) & (other_previous >= params.least_entries)
@@ -215,9 +215,11 @@ def _judged(rows: pl.DataFrame, as_of: date, params: JourneyRules) -> pl.LazyFra
     hits, count, other_hits, other_count = (
         tested[c].to_numpy() for c in ("reached_count", "previous_count", "other_reached_count", "other_previous_count")
     )
-    p_values = hypergeom.cdf(hits, count + other_count, hits + other_hits, count)
-    adjusted = false_discovery_control(p_values.clip(0, 1)) if len(p_values) else p_values
-    verdicts = tested.select("row").with_columns(adjusted_p=pl.Series(adjusted, dtype=pl.Float64))
+    good = hits + other_hits
+    p_values = hypergeometric_cdf(hits, count, good, count + other_count - good)
+    verdicts = tested.select("row").with_columns(
+        adjusted_p=pl.Series(adjusted(p_values.clip(0, 1), len(p_values)), dtype=pl.Float64)
+    )
     low, high = newcombe(reached, previous, other_reached, other_previous, params.confidence)
     other_rate = pl.when(other_previous > 0).then(other_reached / other_previous)
     told = (

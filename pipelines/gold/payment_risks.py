@@ -12,12 +12,15 @@ alerts hold the false discovery rate over all payers (Benjamini and Hochberg, 19
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import combinations
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import pdtrc
 
 from customer360.pipelines.inference.intervals import adjusted
+from customer360.pipelines.inference.tails import beta_binomial_sf, binomial_sf
 from customer360.pipelines.inference.verdicts import NOT_ENOUGH_EVIDENCE
 from customer360.pipelines.rules import EnrichmentRules, PaymentRiskRules
 from customer360.platform.graph import builds
@@ -28,6 +31,7 @@ STRANGERS = "strangers_on_card"
 SIGNS = (*COUNTED, STRANGERS)
 TRIMMED = 0.01  # of the payers, the most extreme, that say nothing of how far honest ones differ
 LOST_BY_TRIMMING = 2.0  # part of what is left out is honest spread; found by trial on honest shops
+UNLIKELY = 0.05  # p-value of a sign that is a reason
 WIDEST = 0.5  # correlation within a payer, at most
 Array = NDArray[np.float64]
 
@@ -119,13 +123,16 @@ def _counted(past: pl.LazyFrame, as_of: date, rules: PaymentRiskRules) -> pl.Laz
     """Signs of each payer's attempts: how many, and ``_of`` how many they could have been."""
     cut = pl.lit(as_of).cast(pl.Datetime("us", "UTC"))
     declined, captured = pl.col("declined_at") < cut, pl.col("captured_by_at") < cut
-    countries = pl.concat_list("bin_country", "billing_country", "shipping_country").list.drop_nulls()
-    gap = pl.col("attempted_at") - pl.col("attempted_at").shift().over("payer_id")
-    marked = past.sort("payer_id", "attempted_at", "source_system", "attempt_id").with_columns(
+    countries = [pl.col(c) for c in ("bin_country", "billing_country", "shipping_country")]
+    known = pl.sum_horizontal(c.is_not_null() for c in countries)
+    differ = pl.any_horizontal((one != other).fill_null(False) for one, other in combinations(countries, 2))
+    # Of attempts at one moment it does not matter which is the second.
+    gap = (pl.col("attempted_at") - pl.col("attempted_at").shift()).over("payer_id", order_by="attempted_at")
+    marked = past.with_columns(
         declined__=declined.fill_null(False),
         quick__=(gap <= timedelta(minutes=rules.quick_minutes)).fill_null(False),
-        comparable__=countries.list.len() > 1,
-        foreign__=countries.list.n_unique() > 1,
+        comparable__=known > 1,
+        foreign__=differ,
         back__=(pl.col("charged_back_at") < cut).fill_null(False),
     )
     cards = (
@@ -142,7 +149,7 @@ def _counted(past: pl.LazyFrame, as_of: date, rules: PaymentRiskRules) -> pl.Laz
         declined=pl.col("declined__").sum().cast(pl.Int64),
         in_quick_succession=pl.col("quick__").sum().cast(pl.Int64),
         in_quick_succession_of=(pl.len() - 1).cast(pl.Int64),
-        foreign=(pl.col("foreign__") & pl.col("comparable__")).sum().cast(pl.Int64),
+        foreign=pl.col("foreign__").sum().cast(pl.Int64),
         foreign_of=pl.col("comparable__").sum().cast(pl.Int64),
         charged_back=pl.col("back__").sum().cast(pl.Int64),
         charged_back_of=(captured.fill_null(False) | pl.col("back__")).sum().cast(pl.Int64),
@@ -212,24 +219,14 @@ def _judged(known: pl.DataFrame, rules: PaymentRiskRules) -> pl.DataFrame:
 
 def _described(judged: pl.DataFrame, rules: PaymentRiskRules) -> pl.DataFrame:
     enough, q_value = pl.col("enough__"), pl.col("q_value")
-    reasons = pl.concat_list(
-        pl.when(pl.col(f"p_{name}") <= 0.05).then(
-            pl.struct(
-                p_value=pl.col(f"p_{name}"), sign=pl.lit(name), count=pl.col(name), of=pl.col(f"{name}_of"),
-                expected=pl.col(f"expected_{name}"),
-            )
-        )
-        for name in SIGNS
-    ).list.drop_nulls().list.sort()  # fmt: skip
-    fields = ("sign", "count", "of", "expected", "p_value")
-    in_order = reasons.list.eval(pl.struct(pl.element().struct.field(f) for f in fields))
     return (
-        judged.with_columns(
+        judged.join(_reasons(judged), on="payer_id", how="left")
+        .with_columns(
             risk_status=pl.when(~enough).then(pl.lit(NOT_ENOUGH_EVIDENCE))
             .when(q_value <= rules.false_discovery_rate).then(pl.lit("ALERT"))
             .when(pl.col("p_value") <= rules.watch_below).then(pl.lit("WATCH"))
             .otherwise(pl.lit("CLEAR")),
-            risk_reasons=in_order,
+            risk_reasons=pl.col("risk_reasons").fill_null([]),
             p_value=pl.when(enough).then("p_value"),
             risk_score=pl.when(enough).then(1 - pl.col("p_value")),
         )
@@ -238,10 +235,27 @@ def _described(judged: pl.DataFrame, rules: PaymentRiskRules) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def _reasons(judged: pl.DataFrame) -> pl.DataFrame:
+    """By payer who has any the signs that are unlikely, in order. They are few, and lists of all payers' signs would
+    take half of the build to sort.
+    """
+    fields = ("sign", "count", "of", "expected", "p_value")
+    told = pl.concat(
+        judged.filter(pl.col(f"p_{name}") <= UNLIKELY).select(
+            "payer_id", sign=pl.lit(name), count=name, of=f"{name}_of", expected=f"expected_{name}",
+            p_value=f"p_{name}",
+        )
+        for name in SIGNS
+    )  # fmt: skip
+    return (
+        told.sort("payer_id", "p_value", "sign")
+        .group_by("payer_id", maintain_order=True)
+        .agg(risk_reasons=pl.struct(fields))
+    )
+
+
 def _tail(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[Array, Array]:
     """Of each payer the chance of at least so many hits, and how many were to be expected; 1 where none was hit."""
-    from scipy.stats import betabinom, binom
-
     hits = np.minimum(hits, trials)
     if not len(hits):
         return np.empty(0), np.empty(0)
@@ -253,9 +267,9 @@ def _tail(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[Array, Ar
     if spread > 0:
         strength = (1 - spread) / spread
         a, b = rate[some] * strength, (1 - rate[some]) * strength
-        chance[some] = betabinom.sf(hits[some] - 1, trials[some], a, b)
+        chance[some] = beta_binomial_sf(hits[some] - 1, trials[some], a, b)
     else:
-        chance[some] = binom.sf(hits[some] - 1, trials[some], rate[some])
+        chance[some] = binomial_sf(hits[some] - 1, trials[some], rate[some])
     return np.clip(chance, 0.0, 1.0), rate * trials
 
 
@@ -280,10 +294,8 @@ def _spread(hits: NDArray[np.int64], trials: NDArray[np.int64]) -> float:
 def _tail_of_strangers(strangers: NDArray[np.int64], cards: NDArray[np.int64]) -> tuple[Array, Array]:
     """The same of the most strangers on one of a payer's cards, by how many cards of all others have: who shares is too
     rare for its most extreme hundredth to be left out, which would be all of the honest who do."""
-    from scipy.stats import poisson
-
     if not len(strangers):
         return np.empty(0), np.empty(0)
     mean = (strangers.sum() - strangers + 0.5) / len(strangers)
-    chance = np.where(strangers > 0, poisson.sf(strangers - 1, mean) * np.maximum(cards, 1), 1.0)
+    chance = np.where(strangers > 0, pdtrc(np.maximum(strangers - 1, 0), mean) * np.maximum(cards, 1), 1.0)
     return np.clip(chance, 0.0, 1.0), mean

@@ -14,6 +14,7 @@ import polars as pl
 from customer360.pipelines.inference import sums
 from customer360.pipelines.sessions import of_humans
 from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES
+from customer360.platform import tables
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, List, OneOf, String, Table, Timestamp, personal
 
@@ -24,7 +25,7 @@ DATA = ("product_id", "category", "search_query", "page_url", "seconds_on_page",
 
 
 class RealTimeEvents(
-    Table, table="gold.real_time_events", per="event_id", sort_by=("occurred_at", "event_id"), serves="OPERATION"
+    Table, table="gold.real_time_events", per="subject_id", sort_by=("occurred_at", "event_id"), serves="OPERATION"
 ):
     """One row per behavioural event on or after as_of, without those that silver.events sets apart."""
 
@@ -93,10 +94,17 @@ def real_time_profiles(
 ) -> pl.LazyFrame:
     """Persons of either kind of fact; of events those of humans."""
     since = (pl.col("occurred_on") >= as_of) & pl.col("person_id").is_not_null()
-    events = of_humans(silver_events.filter(since), silver_set_apart_sessions).sort(
-        "person_id", "occurred_at", "event_id"
-    )
-    sold = silver_transaction_items.filter(since, pl.col("is_sale"))
+    begun, sold = pl.collect_all(
+        [silver_events.filter(since), silver_transaction_items.filter(since, pl.col("is_sale"))]
+    )  # few or none of a long history, asked for in several places
+    if begun.is_empty() and sold.is_empty():
+        return pl.LazyFrame(schema=tables.schema(RealTimeProfiles))
+    events = of_humans(begun.lazy(), silver_set_apart_sessions).sort("person_id", "occurred_at", "event_id")
+    return _profiles(events, sold.lazy(), as_of)
+
+
+def _profiles(events: pl.LazyFrame, sold: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """Of persons with any of them; ``events`` in order of time."""
     done = _sessions(events).join(_lists(events, sold), on="person_id", how="full", coalesce=True)
     receipts = sold.group_by("person_id").agg(
         receipt_count=pl.struct("source_system", "transaction_id").n_unique().cast(pl.Int64),

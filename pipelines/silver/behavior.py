@@ -63,16 +63,15 @@ def visitor_logins(bronze_events: pl.LazyFrame, params: ValidationRules) -> pl.L
     nobody in.
     """
     is_past = ~is_ahead("EVENT_DATE", timedelta(hours=params.ahead_hours))
-    known = (
-        bronze_events.filter(pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"), is_past)
-        .select(visitor_id="VISITOR_ID", source_system="_source_system", customer_id="CUSTOMER_ID", at="EVENT_DATE")
-        .sort("visitor_id", "at", "source_system", "customer_id")
-    )
-    account = pl.struct("source_system", "customer_id")
-    runs = known.with_columns(run=(account != account.shift()).fill_null(True).cum_sum().over("visitor_id"))
-    stretches = runs.group_by("visitor_id", "run").agg(
-        pl.col("source_system", "customer_id").first(), first_at=pl.col("at").min(), last_at=pl.col("at").max()
-    )
+    known = bronze_events.filter(
+        pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"), is_past
+    ).select(visitor_id="VISITOR_ID", source_system="_source_system", customer_id="CUSTOMER_ID", at="EVENT_DATE")
+    known = known.collect().lazy()  # which is asked for twice
+    accounts = known.group_by("visitor_id", *ACCOUNT).agg(**STRETCH)
+    of_device = pl.len().over("visitor_id")
+    alone = accounts.filter(of_device == 1).with_columns(run=pl.lit(1, pl.UInt32))
+    shared = known.join(accounts.filter(of_device > 1), on="visitor_id", how="semi")
+    stretches = pl.concat([alone, _runs(shared).select(alone.collect_schema().names())])
     return (
         stretches.sort("visitor_id", "run")
         .with_columns(
@@ -82,6 +81,21 @@ def visitor_logins(bronze_events: pl.LazyFrame, params: ValidationRules) -> pl.L
         .unique(subset=["visitor_id", "first_at"], keep="first", maintain_order=True)
         .drop("run")
     )
+
+
+ACCOUNT = ("source_system", "customer_id")
+STRETCH = {"first_at": pl.col("at").min(), "last_at": pl.col("at").max()}
+
+
+def _runs(known: pl.LazyFrame) -> pl.LazyFrame:
+    """Stretches of devices with several accounts, numbered; of one account all events are one, in whatever order, and
+    most devices have one: to sort the events of all takes most of the build.
+    """
+    account = pl.struct(ACCOUNT)
+    runs = known.sort("visitor_id", "at", *ACCOUNT).with_columns(
+        run=(account != account.shift()).fill_null(True).cum_sum().over("visitor_id")
+    )
+    return runs.group_by("visitor_id", "run").agg(pl.col(ACCOUNT).first(), **STRETCH)
 
 
 class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at", "event_id")):

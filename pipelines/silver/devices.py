@@ -150,15 +150,25 @@ def devices(silver_events: pl.LazyFrame, silver_device_observations: pl.LazyFram
 
 
 def _latest(rows: pl.LazyFrame, columns: tuple[str, ...], **more: pl.Expr) -> pl.LazyFrame:
-    """By device: count, first_at, last_at, the latest word for each column."""
-    return (
-        rows.sort("visitor_id", "at", "id")
+    """By device: count, first_at, last_at, the latest word for each column.
+
+    A column's latest word fell at the last moment at which it said something: of all rows only those of such moments
+    are sorted, and their ids alone are read.
+    """
+    at, moments = pl.col("at"), [f"{c}_at__" for c in columns]
+    said = (pl.when(pl.col(c).is_not_null()).then(at).max() for c in columns)
+    folded = rows.group_by("visitor_id").agg(
+        *(each.alias(name) for each, name in zip(said, moments, strict=True)),
+        count=pl.len().cast(pl.Int64),
+        first_at=at.min(),
+        last_at=at.max(),
+        **more,
+    ).collect()  # fmt: skip
+    last = pl.concat([folded[name] for name in moments]).drop_nulls().unique()
+    words = (
+        rows.filter(at.is_in(last.implode()))
+        .sort("visitor_id", "at", "id")
         .group_by("visitor_id")
-        .agg(
-            *(pl.col(c).drop_nulls().last() for c in columns),
-            count=pl.len().cast(pl.Int64),
-            first_at=pl.col("at").min(),
-            last_at=pl.col("at").max(),
-            **more,
-        )
+        .agg(pl.col(c).drop_nulls().last() for c in columns)
     )
+    return folded.lazy().drop(moments).join(words, on="visitor_id", how="left")

@@ -150,47 +150,19 @@ class Payments(
 KEY = ["attempt_id", "source_system"]
 PAID_FOR = ("transaction_id", "source_system", "subject_id", "person_id")
 
+# Of each the first that an event names counts.
+FIRST = ("payment_method", "card_brand", "instrument_id", "device_hash", "ip_hash", "bin_country", "billing_country",
+         "shipping_country", "decline_reason", "transaction_id", "currency")  # fmt: skip
+READ = (*FIRST, "attempt_id", "source_system", "payment_id", "payment_status", "occurred_at", "subject_id", "person_id",
+        "amount", "exchange_rate", "reporting_amount")  # fmt: skip
+IN_ORDER = ("occurred_at", "payment_id", "payment_status")
 
-@builds(Payments, reads={"silver.transactions": PAID_FOR})
+
+@builds(Payments, reads={"silver.payment_events": READ, "silver.transactions": PAID_FOR})
 def payments(silver_payment_events: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
     """Attempts with the receipt that they pay."""
-    status, at, amount = pl.col("payment_status"), pl.col("occurred_at"), pl.col("amount")
-    subject, person = pl.col("subject_id"), pl.col("person_id")
-
-    def total(state: str) -> pl.Expr:
-        return pl.col("worth__").filter(status == state).sum().cast(MONEY)
-
-    kept = ("payment_method", "card_brand", "instrument_id", "device_hash", "ip_hash", "bin_country", "billing_country",
-            "shipping_country", "decline_reason", "transaction_id", "currency")  # fmt: skip
-    rank = status.replace_strict({s: n for n, s in enumerate(ENDS)}, return_dtype=pl.Int64)
-    attempts = (
-        _in_one_currency(silver_payment_events.sort("occurred_at", "payment_id", "payment_status"))
-        .group_by(KEY, maintain_order=True)
-        .agg(
-            *(pl.col(c).drop_nulls().first() for c in kept),
-            *(at.filter(status == s).min().alias(c) for s, c in FIRSTS.items()),
-            captured_by_at=pl.coalesce(
-                at.filter(status == "CAPTURED").min(), at.filter(status.is_in(["REFUNDED", "CHARGEBACK"])).min()
-            ),
-            refunded_at=at.filter(status == "REFUNDED").max(),
-            attempted_at=at.min(),
-            last_at=at.max(),
-            payment_status=rank.min(),
-            amount=amount.first(),
-            authorized=total("AUTHORIZED"),
-            captured_amount=total("CAPTURED"),
-            refunded_amount=total("REFUNDED"),
-            charged_back_amount=total("CHARGEBACK"),
-            reporting_amount=pl.col("reporting_amount").first(),
-            rate__=pl.col("rate__").first(),
-            is_mixed__=pl.col("is_other__").any(),
-            is_unconverted=pl.col("worth__").is_null().any(),
-            person_id=person.drop_nulls().first(),
-            subject_id=pl.coalesce(
-                subject.filter(person.is_not_null()).first(), subject.filter(~is_unnamed()).first(), subject.first()
-            ),
-        )
-    )
+    events = _in_one_currency(_numbered(silver_payment_events)).collect()
+    attempts = _attempts(events.rechunk()).lazy()  # in one piece: of many each text is slow to find
     captured = pl.when((pl.col("captured_amount") == 0) & went_back()).then(
         pl.max_horizontal("refunded_amount", "charged_back_amount")
     ).otherwise("captured_amount")  # fmt: skip
@@ -203,16 +175,66 @@ def payments(silver_payment_events: pl.LazyFrame, silver_transactions: pl.LazyFr
     return _with_receipt(told, silver_transactions).select(list(Payments.columns()))
 
 
-def _in_one_currency(events: pl.LazyFrame) -> pl.LazyFrame:
-    """Events, in order of time, with their amount in the currency of their attempt, null where no rate tells it, and
-    that currency's rate by the first event that is in it. What names no currency is in that of its attempt.
+def _numbered(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Events with their number in order of time, and that of their attempt. To sort whole rows, and to ask each attempt
+    for its first text of many columns, takes several times what their numbers do.
     """
-    currency = pl.col("currency")
-    named = events.with_columns(own__=currency.drop_nulls().first().over(KEY)).with_columns(
+    return events.select(READ).with_columns(
+        place__=pl.arg_sort_by(IN_ORDER).arg_sort(), attempt__=pl.struct(KEY).rank("dense")
+    )
+
+
+def _attempts(events: pl.DataFrame) -> pl.DataFrame:
+    """Numbered events folded to attempts."""
+    status, at, place = pl.col("payment_status"), pl.col("occurred_at"), pl.col("place__")
+    is_known = pl.col("person_id").is_not_null()
+
+    def total(state: str) -> pl.Expr:
+        return pl.when(status == state).then("worth__").sum().cast(MONEY)
+
+    def at_first(is_so: pl.Expr) -> pl.Expr:
+        return pl.when(is_so).then(at).min()
+
+    rank = status.replace_strict({s: n for n, s in enumerate(ENDS)}, return_dtype=pl.Int64)
+    folded = events.group_by("attempt__").agg(
+        *(pl.when(pl.col(c).is_not_null()).then(place).min().alias(c) for c in (*FIRST, "person_id")),
+        *(at_first(status == s).alias(c) for s, c in FIRSTS.items()),
+        captured_by_at=pl.coalesce(at_first(status == "CAPTURED"), at_first(status.is_in(["REFUNDED", "CHARGEBACK"]))),
+        refunded_at=pl.when(status == "REFUNDED").then(at).max(),
+        attempted_at=at.min(),
+        last_at=at.max(),
+        payment_status=rank.min(),
+        place__=place.min(),
+        subject_id=pl.coalesce(
+            pl.when(is_known).then(place).min(), pl.when(~is_unnamed()).then(place).min(), place.min()
+        ),
+        authorized=total("AUTHORIZED"),
+        captured_amount=total("CAPTURED"),
+        refunded_amount=total("REFUNDED"),
+        charged_back_amount=total("CHARGEBACK"),
+        rate__=pl.col("rate__").first(),
+        is_mixed__=pl.col("is_other__").any(),
+        is_unconverted=pl.col("worth__").is_null().any(),
+    )
+    row = events["place__"].arg_sort()  # by place
+    return folded.with_columns(
+        *(events[c].gather(row.gather(folded[c])) for c in (*FIRST, "person_id", "subject_id")),
+        *(events[c].gather(row.gather(folded["place__"])) for c in (*KEY, "amount", "reporting_amount")),
+    )
+
+
+def _in_one_currency(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Numbered events with their amount in the currency of their attempt, null where no rate tells it, and that
+    currency's rate by the first event that is in it. What names no currency is in that of its attempt.
+    """
+    currency, place = pl.col("currency"), pl.col("place__")
+    own = currency.min_by(pl.when(currency.is_not_null()).then(place))
+    named = events.with_columns(own__=own.over("attempt__")).with_columns(
         is_other__=(currency != pl.col("own__")).fill_null(False)
     )
     is_named = currency.eq_missing(pl.col("own__"))
-    rated = named.with_columns(rate__=pl.col("exchange_rate").filter(is_named).first().over(KEY))
+    rate = pl.col("exchange_rate").min_by(pl.when(is_named).then(place))
+    rated = named.with_columns(rate__=rate.over("attempt__"))
     other = converted(pl.col("reporting_amount"), 1 / pl.col("rate__"))
     return rated.with_columns(worth__=pl.when("is_other__").then(other).otherwise("amount"))
 
@@ -257,7 +279,8 @@ def _with_receipt(attempts: pl.LazyFrame, receipts: pl.LazyFrame) -> pl.LazyFram
     anywhere = receipts.group_by("transaction_id").agg(
         systems__=pl.len(), other_subject__=pl.col("subject_id").first(), other_person__=pl.col("person_id").first()
     )
-    joined = attempts.join(own, on=["transaction_id", "source_system"], how="left").join(
+    numbers = attempts.select("attempt__", "transaction_id", "source_system")
+    joined = numbers.join(own, on=["transaction_id", "source_system"], how="left").join(
         anywhere, on="transaction_id", how="left"
     )
     is_own, only = pl.col("own__").fill_null(False), pl.col("systems__") == 1
@@ -266,11 +289,14 @@ def _with_receipt(attempts: pl.LazyFrame, receipts: pl.LazyFrame) -> pl.LazyFram
         .when(pl.col("systems__") > 1).then(pl.lit("AMBIGUOUS")).otherwise(pl.lit("NONE"))
     )  # fmt: skip
     found = is_own | only.fill_null(False)
-    subject = pl.when(is_own).then("subject__").when(found).then("other_subject__")
-    person = pl.when(is_own).then("person__").when(found).then("other_person__")
-    unknown = is_unnamed()
-    return joined.with_columns(
+    receipts_of = joined.select(
+        "attempt__",
         match=match,
-        subject_id=pl.when(unknown).then(pl.coalesce(subject, "subject_id")).otherwise("subject_id"),
-        person_id=pl.when(unknown).then(person).otherwise("person_id"),
+        subject__=pl.when(is_own).then("subject__").when(found).then("other_subject__"),
+        person__=pl.when(is_own).then("person__").when(found).then("other_person__"),
+    )
+    unknown = is_unnamed()
+    return attempts.join(receipts_of, on="attempt__", how="left").with_columns(
+        subject_id=pl.when(unknown).then(pl.coalesce("subject__", "subject_id")).otherwise("subject_id"),
+        person_id=pl.when(unknown).then("person__").otherwise("person_id"),
     )

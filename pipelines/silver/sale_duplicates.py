@@ -216,14 +216,16 @@ def _duplicates(pairs: pl.DataFrame, kind: str) -> list[tuple[Any, ...]]:
     receipts of one till are two sales, and one person at most."""
     groups: dict[tuple[str, str], list[Receipt]] = {}
     seen: dict[tuple[str, str], tuple[Any, ...]] = {}
-    for row in pairs.iter_rows(named=True):
-        one, two = (Receipt(*(row[field + suffix] for field in Receipt._fields)) for suffix in ("", "_2"))
+    told, width = ("match", "order", "total", "money"), len(Receipt._fields)
+    columns = (*told, *Receipt._fields, *(f"{field}_2" for field in Receipt._fields))
+    for row in pairs.select(columns).iter_rows():
+        one, two = Receipt._make(row[len(told) : -width]), Receipt._make(row[-width:])
         both = [*groups.get(one[:2], [one]), *groups.get(two[:2], [two])]
         if not _is_one_sale(both):
             continue
         for sale in both:
             groups[sale[:2]] = both
-            seen.setdefault(sale[:2], (row["match"], row["order"], row["total"], row["money"]))
+            seen.setdefault(sale[:2], row[: len(told)])
     found = []
     for group in {id(group): group for group in groups.values()}.values():
         stays, *others = sorted(group, key=lambda s: (-s.back, s.at, s.till, s.system, s.number))
@@ -237,6 +239,7 @@ def _duplicates(pairs: pl.DataFrame, kind: str) -> list[tuple[Any, ...]]:
 
 
 def _is_one_sale(sales: Sequence[Receipt]) -> bool:
-    times, people = [sale.at for sale in sales], {sale.person for sale in sales} - {None}
-    one_each = len({sale.system for sale in sales}) == len(sales)
-    return one_each and len(people) <= 1 and max(times) - min(times) <= timedelta(days=COLLECTED_WITHIN)
+    if len({sale.system for sale in sales}) < len(sales) or len({sale.person for sale in sales} - {None}) > 1:
+        return False
+    times = [sale.at for sale in sales]
+    return max(times) - min(times) <= timedelta(days=COLLECTED_WITHIN)

@@ -89,26 +89,33 @@ def price_intervals(
     )
     columns = listed.collect_schema().names()
     entries = pl.concat([listed, _resumed(listed).select(columns), sold.select(columns)])
+    return _stretches(entries.with_columns(key__=pl.struct(KEY).rank("dense")).collect())
+
+
+def _stretches(entries: pl.DataFrame) -> pl.LazyFrame:
+    """Entries, their keys numbered in ``key__``, folded to intervals. Four texts take longer to sort than all else."""
     known = (
-        entries.sort("price", "ends", descending=[False, True], nulls_last=[False, False])
-        .group_by(*KEY, "at", maintain_order=True)
+        entries.lazy()
+        .sort("key__", "at", "price", "ends", descending=[False, False, False, True], nulls_last=False)
+        .group_by("key__", "at", maintain_order=True)
         .agg(pl.col("price", "ends").first(), pl.col("seen").sum(), pl.col("said").max())
-        .sort(*KEY, "at")
-    )  # fmt: skip
-    until = pl.min_horizontal("ends", pl.col("at").shift(-1).over(KEY))
+    )
+    until = pl.min_horizontal("ends", pl.col("at").shift(-1).over("key__"))
     follows = (pl.col("price") == pl.col("price").shift()) & (pl.col("until").shift() == pl.col("at"))
-    runs = known.with_columns(until=until).with_columns(is_new=~follows.over(KEY).fill_null(False))
+    runs = known.with_columns(until=until).with_columns(is_new=~follows.over("key__").fill_null(False))
     stretches = (
-        runs.with_columns(run=pl.col("is_new").cum_sum().over(KEY))
-        .group_by(*KEY, "run")
+        runs.with_columns(run=pl.col("is_new").cum_sum().over("key__"))
+        .group_by("key__", "run")
         .agg(
             pl.col("price").first(), valid_from=pl.col("at").min(), valid_until=pl.col("until").last(),
             observation_count=pl.col("seen").sum(), last_seen_at=pl.col("said").max(),
         )
-        .sort(*KEY, "valid_from")
+        .sort("key__", "valid_from")
     )  # fmt: skip
-    before = pl.col("price").shift().over(KEY)
-    return stretches.with_columns(previous_price=before).select(list(PriceIntervals.columns()))
+    before = pl.col("price").shift().over("key__")
+    keys = entries.lazy().select("key__", *KEY).unique("key__")
+    named = stretches.with_columns(previous_price=before).join(keys, on="key__")
+    return named.select(list(PriceIntervals.columns()))
 
 
 def _resumed(listed: pl.LazyFrame) -> pl.LazyFrame:

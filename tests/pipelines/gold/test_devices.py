@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from customer360.pipelines.gold import devices
 from customer360.pipelines.gold.devices import DeviceEvidence
@@ -262,3 +265,27 @@ def test_the_retailers_devices_are_whole(retailer: Any) -> None:
     assert made["observation_count"].sum() == observed.height
     assert made["event_count"].sum() == events.collect().height
     assert retailer.frame("gold.device_link_levels").collect()["device_count"].sum() > 20
+
+
+LOOKS = st.lists(
+    st.tuples(st.sampled_from("vwx"), st.integers(0, 3), st.sampled_from("AB"), st.sampled_from(["M", None])),
+    max_size=12,
+)
+
+
+@given(LOOKS)
+def test_devices_are_of_one_make_where_their_latest_looks_are(looks: list[tuple[str, int, str, str | None]]) -> None:
+    rows = [
+        seen(device, "n", day, observation_id=f"{n % 3}{n}", browser=browser, model=model)
+        for n, (device, day, browser, model) in enumerate(looks)
+    ]
+    latest: dict[str, Any] = {}
+    for row in sorted(rows, key=lambda r: (r["observed_at"], r["observation_id"])):
+        latest[row["visitor_id"]] = (row["browser"], row["model"])
+    found = {r["visitor_id"]: r for r in devices._makes(frame(DeviceObservations, rows)).collect().to_dicts()}
+    assert set(found) == set(latest)
+    for one, other in combinations(latest, 2):
+        assert (found[one]["make"] == found[other]["make"]) == (latest[one] == latest[other])
+    for device, row in found.items():
+        days = [r["observed_on"] for r in rows if r["visitor_id"] == device]
+        assert (row["since"], row["until"]) == (min(days), max(days))

@@ -100,6 +100,19 @@ def test_few_attempts_are_not_judged_and_nobody_is_a_table_without_rows() -> Non
     assert judged([]) == {}
 
 
+def test_reasons_are_the_unlikely_signs_with_the_least_likely_first() -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    signed = [attempt("S", 100, n, declined_at=at, bin_country="FR", billing_country="US") for n in range(9)]
+    rows = judged([*CROWD, *signed, attempt("S", 101, bin_country="US", shipping_country="US")])
+    reasons = rows["S"]["risk_reasons"]
+    assert {"declined", "foreign", "in_quick_succession"} <= signs(rows["S"])
+    assert reasons == sorted(reasons, key=lambda r: (r["p_value"], r["sign"]))
+    assert all(reason["p_value"] <= 0.05 for row in rows.values() for reason in row["risk_reasons"])
+    told = {reason["sign"]: (reason["count"], reason["of"]) for reason in reasons}
+    assert (told["foreign"], told["declined"], told["in_quick_succession"]) == ((9, 10), (9, 10), (8, 9))
+    assert rows["P1"]["risk_reasons"] == []
+
+
 def test_the_tail_is_that_of_the_others() -> None:
     chance, expected = _tail(np.array([0] * 99 + [5]), np.array([10] * 100))
     assert chance[0] == 1.0 and chance[-1] < 1e-6 and expected[-1] < 0.02

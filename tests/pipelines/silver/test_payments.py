@@ -9,8 +9,10 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from customer360.pipelines.silver.payments import PaymentEvents, payments
+from customer360.pipelines.silver.payments import ENDS, PaymentEvents, payments
 from customer360.pipelines.silver.promotion_uses import promotion_uses
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
@@ -165,3 +167,45 @@ def test_by_when_it_was_captured_is_told_by_the_first_that_went_back() -> None:
     row = made([event("REFUNDED", 3, "4.00", payment_id="R1"), event("REFUNDED", 5, "1.00", payment_id="R2")])
     assert (row["captured_at"], row["captured_by_at"].hour) == (None, 3)
     assert made([event("AUTHORIZED", 1)])["captured_by_at"] is None
+
+
+WHO = st.sampled_from([("P1", "P1"), ("Q", "P2"), ("v:v9", None), ("pay:PSP/A", None)])
+TOLD = st.lists(
+    st.tuples(
+        st.sampled_from("AB"), st.integers(1, 3), st.sampled_from(ENDS), WHO, st.sampled_from(["FR", "US", None]),
+        st.sampled_from(["EUR", "USD", None]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(TOLD)
+def test_of_each_attempt_the_first_that_an_event_names_counts(told: list[tuple[Any, ...]]) -> None:
+    events = [
+        event(
+            status, hour, f"{n}.00", attempt_id=attempt, payment_id=f"{n % 3}{n}", subject_id=subject, person_id=person,
+            bin_country=country, currency=currency,
+        )
+        for n, (attempt, hour, status, (subject, person), country, currency) in enumerate(told)
+    ]  # fmt: skip
+    found = payments(rows(PaymentEvents, events), rows(Transactions, [])).collect()
+    assert found["attempt_id"].sort().to_list() == sorted({e["attempt_id"] for e in events})
+    for row in found.to_dicts():
+        own = sorted(
+            (e for e in events if e["attempt_id"] == row["attempt_id"]),
+            key=lambda e: (e["occurred_at"], e["payment_id"], e["payment_status"]),
+        )
+
+        def first(column: str, among: list[dict[str, Any]]) -> Any:
+            return next((e[column] for e in among if e[column] is not None), None)
+
+        assert row["bin_country"] == first("bin_country", own) and row["currency"] == first("currency", own)
+        assert row["amount"] == own[0]["amount"] and row["payment_status"] == min(
+            (e["payment_status"] for e in own), key=ENDS.index
+        )
+        unnamed = row["subject_id"] == "pay:PSP/A"
+        assert row["person_id"] == (None if unnamed else first("person_id", own))
+        known, named = [e for e in own if e["person_id"]], [e for e in own if e["subject_id"] != "pay:PSP/A"]
+        assert row["subject_id"] == (known or named or own)[0]["subject_id"]
+        times = [e["occurred_at"] for e in own if e["payment_status"] == "CAPTURED"]
+        assert row["captured_at"] == min(times, default=None)
