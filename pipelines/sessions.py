@@ -118,17 +118,18 @@ def of_humans(events: pl.LazyFrame, apart: pl.LazyFrame) -> pl.LazyFrame:
     a tracker's id do not overlap within a subject, so their time tells them. ``apart``: subject_id,
     session_id, started_at, ended_at.
     """
-    counting = events.filter(pl.col("set_apart").is_null())
-    tracked = counting.join(
+    counting, has_visit = events.filter(pl.col("set_apart").is_null()), pl.col("tracker_session_id").is_not_null()
+    tracked = counting.filter(has_visit).join(
         apart.select(*VISIT), left_on=["subject_id", "tracker_session_id"], right_on=list(VISIT), how="anti"
     )
     numbered = pl.col("session_id").str.starts_with(pl.concat_str("subject_id", pl.lit("#")))
     spans = apart.filter(numbered).select("subject_id", apart_from="started_at", apart_until="ended_at")
-    dated = tracked.sort("occurred_at").join_asof(
+    # Few events name no visit: to bring all of them in order of time would take longer than most builds.
+    dated = counting.filter(~has_visit).sort("occurred_at").join_asof(
         spans.sort("apart_from"), left_on="occurred_at", right_on="apart_from", by="subject_id", check_sortedness=False
-    )
-    is_apart = pl.col("tracker_session_id").is_null() & (pl.col("occurred_at") <= pl.col("apart_until"))
-    return dated.filter(~is_apart.fill_null(False)).drop("apart_from", "apart_until")
+    )  # fmt: skip
+    is_apart = (pl.col("occurred_at") <= pl.col("apart_until")).fill_null(False)
+    return pl.concat([tracked, dated.filter(~is_apart).drop("apart_from", "apart_until")])
 
 
 def _faster(rows: pl.LazyFrame, most: int) -> pl.LazyFrame:

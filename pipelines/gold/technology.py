@@ -67,7 +67,8 @@ def technology_profiles(
 ) -> pl.LazyFrame:
     """What is most often used is preferred; a day counts once, however long it was."""
     since, known = as_of - timedelta(days=WINDOW_DAYS), pl.col("person_id").is_not_null()
-    human = of_humans(silver_events.filter(known), silver_set_apart_sessions)
+    recent = pl.col("occurred_on").is_between(since, as_of, closed="left")
+    human = of_humans(silver_events.filter(known, recent), silver_set_apart_sessions)
     done = human.select("person_id", *NATURE, on="occurred_on")
     seen = silver_device_observations.filter(known, ~pl.col("is_bot")).select(
         "person_id", *NATURE, *SAID, on="observed_on", is_app=pl.col("app_version").is_not_null()

@@ -9,13 +9,15 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from customer360.pipelines import agents
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.sessions import odd_event, of_humans, with_sessions
 from customer360.pipelines.silver.behavior import Events, TrackerSessions, sessions
 from customer360.pipelines.silver.journey import SubjectDays
-from customer360.pipelines.silver.traffic import set_apart_sessions
+from customer360.pipelines.silver.traffic import SetApartSessions, set_apart_sessions
 from customer360.platform import graph, tables
 from customer360.serve.compose import compose
 
@@ -168,6 +170,41 @@ def test_events_of_humans_are_those_of_the_visits_that_count() -> None:
     assert told.columns == given.collect_schema().names()
     keyed = with_sessions(told.lazy(), rules().traffic).group_by("subject_id").len().collect()
     assert dict(keyed.rows()) == {"v:V": 4, "v:W": 1}
+
+
+DONE = st.lists(
+    st.tuples(
+        st.sampled_from(["v:V", "v:W"]), st.sampled_from(["phone", "script", None]), st.integers(0, 9), st.booleans()
+    ),
+    max_size=20,
+)
+SPANS = [("script", 0, 9), ("phone", 2, 3), (1, 0, 2), (2, 5, 7)]
+VISITS = st.sets(st.tuples(st.sampled_from(["v:V", "v:W"]), st.sampled_from(SPANS)))
+
+
+@given(DONE, VISITS)
+def test_of_events_that_name_no_visit_the_time_tells(done: list[tuple[Any, ...]], visits: set[tuple[Any, ...]]) -> None:
+    rows = [
+        at(minute, subject_id=subject, tracker_session_id=visit, set_apart="DECLARED_BOT" if is_bot else None)
+        for subject, visit, minute, is_bot in done
+    ]
+    apart = [
+        {"subject_id": subject, "session_id": visit if isinstance(visit, str) else f"{subject}#{visit}",
+         "started_at": START + timedelta(minutes=first), "ended_at": START + timedelta(minutes=last)}
+        for subject, (visit, first, last) in visits
+    ]  # fmt: skip
+    expected = [
+        f"E{n:04d}"
+        for n, (subject, visit, minute, is_bot) in enumerate(done)
+        if not is_bot
+        and not any(
+            whose == subject and (visit == named if visit else isinstance(named, int) and first <= minute <= last)
+            for whose, (named, first, last) in visits
+        )
+    ]
+    schema = {c: t for c, t in tables.schema(SetApartSessions).items() if apart == [] or c in apart[0]}
+    told = of_humans(events(rows), pl.LazyFrame(apart, schema=schema)).collect()
+    assert sorted(told["event_id"]) == expected
 
 
 def test_no_table_that_reads_events_takes_those_of_machines_for_people() -> None:
