@@ -17,6 +17,9 @@ from customer360.platform.run.touched import Told
 from customer360.platform.run.units import BuildUnit, InputPart, Place, owner_column
 
 TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
+# Likewise where some subjects are made anew: little of what is read is kept, and a wide plan costs more to make than
+# to run.
+FEW_TOGETHER = 32 * 1024 * 1024
 MOSTLY = 1 / 3  # of a bucket's bytes that may be others where some subjects are made anew: else all of them are
 
 
@@ -31,9 +34,9 @@ class _Bucket:
     told: Mapping[str, Told] = field(default_factory=dict)
 
     @property
-    def size(self) -> int:
-        """Bytes of the inputs that are stored by bucket."""
-        return sum(f.size for part in self.inputs if is_bucketed(part.table) for f in part.files)
+    def size(self) -> float:
+        """Bytes that are read of the inputs that are stored by bucket, about."""
+        return sum(_read_bytes(part, f) for part in self.inputs if is_bucketed(part.table) for f in part.files)
 
 
 def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
@@ -82,12 +85,14 @@ def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, S
 
 
 def _joined(made: Iterable[_Bucket]) -> list[list[_Bucket]]:
-    """Buckets in groups of about `TOGETHER` bytes: those made whole, and those of which some subjects are."""
+    """Buckets in groups: those made whole, of about `TOGETHER` bytes, and those of which some subjects are, of about
+    `FEW_TOGETHER`."""
     found: list[list[_Bucket]] = []
     for is_known in (False, True):
-        filled = TOGETHER + 1
+        limit = FEW_TOGETHER if is_known else TOGETHER
+        filled: float = limit + 1
         for bucket in (b for b in made if bool(b.known) == is_known):
-            if filled + bucket.size > TOGETHER:
+            if filled + bucket.size > limit:
                 found.append([])
                 filled = 0
             found[-1].append(bucket)

@@ -356,6 +356,7 @@ def test_buckets_that_share_a_unit_give_the_files_of_one_each(
     monkeypatch.setattr(bucketed, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
     for together, each in ((bucketed.TOGETHER, shop), (0, apart)):
         monkeypatch.setattr(bucketed, "TOGETHER", together)
+        monkeypatch.setattr(bucketed, "FEW_TOGETHER", together)
         for batch in ({"links": [f"a{n},p{n},1" for n in range(9)]}, {"sales": [f"s{n},a{n},{n},1" for n in range(9)]}):
             deliver(each, batch)
             each.run()
