@@ -116,8 +116,9 @@ def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl
     # Numbers for names: they are sorted and compared several times.
     found = recent.filter(pl.col("set_apart").is_null()).collect()
     told = with_sessions(found.with_columns(numbers(found["subject_id"])).lazy(), rules.traffic)
-    keyed = told.select(*VISIT, "occurred_at", "event_type").collect()
-    keyed = keyed.with_columns(numbers(keyed["session_id"]))
+    keyed = told.select(*VISIT, "occurred_at", "event_type", said=pl.col("tracker_session_id").is_not_null()).collect()
+    # What is told of a subject's number may read as a tracker's id: odd numbers are the tracker's.
+    keyed = keyed.with_columns(session_id=numbers(keyed["session_id"]).cast(pl.Int64) * 2 + keyed["said"])
     ordered = keyed.sort(VISIT, maintain_order=True)
     odd = automated(ordered.lazy(), rules.traffic).collect()
     human = ordered.join(odd, on=VISIT, how="anti", maintain_order="left") if odd.height else ordered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -82,7 +83,7 @@ def test_hours_are_shares_that_add_up_to_one(retailer: Any) -> None:
     assert everybody["session_count"].sum() == recent.collect().height
 
 
-def visits(rows: list[tuple[str, int, str, str]]) -> pl.LazyFrame:
+def visits(rows: Sequence[tuple[str, int, str, str | None]]) -> pl.LazyFrame:
     """silver.events of (subject, minutes after noon a week before AS_OF, type, tracker's session)."""
     noon = datetime(2026, 5, 25, 12, tzinfo=UTC)
     schema = tables.schema(Events)
@@ -134,6 +135,15 @@ def test_machines_and_other_days_are_in_no_sequence() -> None:
     late = [("v:late", 8 * 24 * 60, "SEARCH", "T"), ("v:old", -100 * 24 * 60, "SEARCH", "U")]
     made = sequences.event_transitions(visits([*fast, *late]), AS_OF, StandardizationRules()).collect()
     assert made.is_empty()
+
+
+def test_a_tracker_may_name_visits_as_the_platform_numbers_them() -> None:
+    """Subjects are numbered here: the first visit of subject 0 is not the one that a tracker calls 0#1."""
+    rows = [("v:a", 0, "SEARCH", f"{number}#1") for number in range(3)] + [("v:a", 1, "PURCHASE", None)]
+    made = sequences.event_transitions(visits(rows), AS_OF, StandardizationRules()).collect()
+    assert set(made.select("from_type", "to_type", "transition_count").rows()) == {
+        ("START", "SEARCH", 3), ("SEARCH", "EXIT", 3), ("START", "PURCHASE", 1), ("PURCHASE", "EXIT", 1)
+    }  # fmt: skip
 
 
 def periods(counts: list[int | None], segment: str = "ALL") -> pl.DataFrame:
