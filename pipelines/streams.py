@@ -47,4 +47,4 @@ def _are_streams(rows: pl.DataFrame, who: str, place: tuple[str, ...]) -> bool:
         reversed(place),
         pl.lit(True),
     )
-    return bool(rows.select((begins() | follows).all()).item())
+    return bool(rows.select((begins() | follows).fill_null(False).all()).item())
