@@ -16,6 +16,7 @@ TOUCHES = (  # what tables about messages read of silver.touches
     "source_system", "customer_id", "subject_id", "person_id", "campaign_id", "channel", "action", "status",
     "is_machine", "message_id", "occurred_at", "minutes_to_open", "minutes_to_click",
 )  # fmt: skip
+NAMES = ("said", "campaign_id", "method")  # and of silver.campaign_names: what each name means
 # And for a visit whose source is the address bar, or is not known.
 NO_SOURCE = ("", "not_set", "none", "null", "direct", "direct_none", "undefined")
 RESPONSES = ("DELIVERED", "OPENED", "CLICKED")  # by a person

@@ -85,6 +85,14 @@ def identity_rules(configured: Settings) -> IdentityRules:
     return rules
 
 
+def enrichment_rules(configured: Settings) -> EnrichmentRules:
+    """The rules that builds of gold follow."""
+    kept = (rules["enrichment"] for files, rules in _kept if files == configured.rules)
+    rules = next(kept, None) or _read(EnrichmentRules, configured.rules.get("enrichment"))
+    assert isinstance(rules, EnrichmentRules)
+    return rules
+
+
 def merchandising_rules(configured: Settings, file: Path | None = None) -> MerchandisingRules:
     """The rules of merchandisers, of a file or of the settings, read anew. Raises ConfigError: the file is wrong."""
     rules = _read(MerchandisingRules, str(file) if file else configured.rules.get("merchandising"))
@@ -100,8 +108,7 @@ def live_rules(configured: Settings) -> LiveRules:
 
 def personalizes_unasked(configured: Settings) -> bool:
     """Whether who was never asked may be treated individually."""
-    rules = _read(EnrichmentRules, configured.rules.get("enrichment"))
-    assert isinstance(rules, EnrichmentRules)
+    rules = enrichment_rules(configured)
     return rules.consent.when_not_asked.get("PERSONALIZATION", WHEN_NOT_ASKED["PERSONALIZATION"]) == "allow"
 
 

@@ -23,7 +23,7 @@ from customer360.models.lifecycle import evaluation
 from customer360.models.outputs import PAYLOADS
 from customer360.models.segments.clustering import Choice, Scales, choose, nearest, silhouette
 from customer360.models.segments.personas import personas, strongest
-from customer360.pipelines.gold.customers.rfm import rfm, rfm_bounds
+from customer360.pipelines.gold.customers.rfm import placed, rfm_bounds
 from customer360.platform.errors import ModelError
 
 DAYS = "silver.subject_days"
@@ -228,8 +228,7 @@ def _rfm_segments(snapshot: Snapshot, people: pl.DataFrame) -> NDArray[np.str_]:
     """The RFM segment of the rules for the same people; their bounds are those of everybody."""
     unknown = frames.unconverted_of_year(snapshot[DAYS], snapshot.as_of)
     everybody = frames.features(snapshot[DAYS], snapshot.as_of).join(unknown, on="person_id", how="left")
-    known = everybody.with_columns(value_until_at=pl.lit(None, pl.Datetime("us", "UTC")))
-    ruled = rfm(known, rfm_bounds(everybody, snapshot.as_of)).select("person_id", "rfm_segment").collect()
+    ruled = placed(everybody, rfm_bounds(everybody, snapshot.as_of)).select("person_id", "rfm_segment").collect()
     return people.join(ruled, on="person_id", how="left")["rfm_segment"].fill_null("NONE").to_numpy().astype(str)
 
 

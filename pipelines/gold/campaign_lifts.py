@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 from scipy.special import erfc
 
-from customer360.pipelines.campaigns import one_campaign, reporting, spending
+from customer360.pipelines.campaigns import NAMES, one_campaign, reporting, spending
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.intervals import adjusted_column
 from customer360.pipelines.inference.proportions import newcombe, z_of
@@ -105,6 +105,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
     CampaignLifts,
     rules="enrichment",
     reads={
+        "silver.campaign_names": NAMES,
         "silver.campaign_audiences": (
             "campaign_id",
             "source_system",

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 from scipy.special import ndtr
 
-from customer360.pipelines.campaigns import TOUCHES, messages_of, midnight
+from customer360.pipelines.campaigns import NAMES, TOUCHES, messages_of, midnight
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.intervals import adjusted_column
 from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson, z_of
@@ -16,6 +16,7 @@ from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, OneOf, String, Table
 
+READ = {"silver.touches": TOUCHES, "silver.campaign_names": NAMES}
 BANDS = (0, 1, 2, 3, 4, 6, 8, 12, 20)  # floors of the bands of frequency
 
 
@@ -66,7 +67,7 @@ class MessageFatigue(Table, table="gold.message_fatigue", partition_by=("as_of",
     q_value = Float(nullable=True, description="Chance of so much without an effect, adjusted for all channels judged")
 
 
-@builds(MessageFrequency, rules="enrichment", reads={"silver.touches": TOUCHES})
+@builds(MessageFrequency, rules="enrichment", reads=READ)
 def message_frequency(
     silver_touches: pl.LazyFrame, silver_campaign_names: pl.LazyFrame, as_of: date, params: EnrichmentRules
 ) -> pl.LazyFrame:
@@ -91,7 +92,7 @@ def message_frequency(
     ).select(list(MessageFrequency.columns()))
 
 
-@builds(MessageFatigue, rules="enrichment", reads={"silver.touches": TOUCHES})
+@builds(MessageFatigue, rules="enrichment", reads=READ)
 def message_fatigue(
     silver_touches: pl.LazyFrame, silver_campaign_names: pl.LazyFrame, as_of: date, params: EnrichmentRules
 ) -> pl.LazyFrame:

@@ -8,7 +8,7 @@ from datetime import date, time, timedelta
 
 import polars as pl
 
-from customer360.pipelines.campaigns import one_campaign
+from customer360.pipelines.campaigns import NAMES, one_campaign
 from customer360.pipelines.money import ZERO, converted, with_rate
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
@@ -19,6 +19,7 @@ ACQUIRING: dict[str, tuple[str, ...]] = {
     "silver.messages": ("subject_id", "person_id", "campaign_id", "clicked_at"),
     "silver.subject_days": ("subject_id", "person_id", "on", "order_count"),
     "silver.transactions": ("subject_id", "person_id", "occurred_at", "occurred_on", "is_sale"),
+    "silver.campaign_names": NAMES,
 }
 
 

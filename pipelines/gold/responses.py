@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from scipy.special import betaincinv, chdtrc, ndtr
 
-from customer360.pipelines.campaigns import TOUCHES, messages_of, midnight
+from customer360.pipelines.campaigns import NAMES, TOUCHES, messages_of, midnight
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson
 from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
@@ -26,6 +26,9 @@ from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, St
 EVERYBODY, UNSTATED = "ALL", "UNSTATED"  # the segment of all people, and of those whose master data name none
 KINDS = ("CHANNEL", "HOUR")
 PARTS = 2**32  # of an answer, as which residuals are added up
+READ = {
+    "silver.touches": TOUCHES, "silver.people": ("person_id", "customer_segment"), "silver.campaign_names": NAMES,
+}  # fmt: skip
 LEAST, MOST = 0.001, 0.95  # of rates and correlations: a prior of 0 or 1 could learn nothing
 
 
@@ -105,7 +108,7 @@ class SendHourPreferences(
 @builds(
     ResponseRates,
     rules="enrichment",
-    reads={"silver.touches": TOUCHES, "silver.people": ("person_id", "customer_segment")},
+    reads=READ,
 )
 def response_rates(
     silver_touches: pl.LazyFrame,
@@ -254,7 +257,7 @@ def _chi_square(of: pl.Series) -> pl.Series:
 @builds(
     ChannelPreferences,
     rules="enrichment",
-    reads={"silver.touches": TOUCHES, "silver.people": ("person_id", "customer_segment")},
+    reads=READ,
 )
 def channel_preferences(
     silver_touches: pl.LazyFrame,
@@ -273,7 +276,7 @@ def channel_preferences(
 @builds(
     SendHourPreferences,
     rules="enrichment",
-    reads={"silver.touches": TOUCHES, "silver.people": ("person_id", "customer_segment")},
+    reads=READ,
 )
 def send_hour_preferences(
     silver_touches: pl.LazyFrame,

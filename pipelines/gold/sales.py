@@ -48,10 +48,14 @@ class PurchaseProfiles(
     PurchaseProfiles,
     rules="enrichment",
     reads={
+        "gold.customer_360": (
+            "person_id", "as_of", "first_purchase_on", "last_purchase_on", "recency_days", "order_count", "net_amount",
+            "mean_order_amount", "value_segment", "lifetime_value_rule",
+        ),
         "silver.transactions": ("person_id", "occurred_on", "is_sale", "channel", "store_id"),
         "silver.transaction_items": ("person_id", "occurred_on", "is_sale", "is_product", "category"),
     },
-)
+)  # fmt: skip
 def purchase_profiles(
     gold_customer_360: pl.LazyFrame,
     silver_transactions: pl.LazyFrame,

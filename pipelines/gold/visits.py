@@ -79,7 +79,18 @@ class VisitProfiles(
     is_top_engaged = Boolean(description="Among the top share of recent visitors by mean engagement")
 
 
-@builds(VisitProfiles, rules="enrichment")
+@builds(
+    VisitProfiles,
+    rules="enrichment",
+    reads={
+        "silver.session_facts": (
+            "person_id", "session_id", "started_at", "started_on", "page_view_count", "duration_seconds",
+            "conversion_count", "engagement_score", "device_type", "intent", "channel_type", "journey_stage",
+            "is_mobile",
+        ),
+        "gold.engagement_bounds": ("top_score",),
+    },
+)  # fmt: skip
 def visit_profiles(
     silver_session_facts: pl.LazyFrame, gold_engagement_bounds: pl.LazyFrame, as_of: date, params: EnrichmentRules
 ) -> pl.LazyFrame:

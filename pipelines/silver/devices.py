@@ -16,7 +16,7 @@ ACTIVITY: Activity = "identity"
 
 
 class DeviceLinks(
-    Table, table="silver.device_links", per="identifier", bucketed=True, sort_by=("person_id", "first_at")
+    Table, table="silver.device_links", per="identifier", bucketed=True, sort_by=("person_id", "first_at", "identifier")
 ):
     """One row per person and device on which it was logged in."""
 

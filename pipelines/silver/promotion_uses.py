@@ -12,7 +12,10 @@ from customer360.platform.tables import Date, Integer, Money, OneOf, String, Tab
 ACTIVITY: Activity = "enrichment"
 
 
-class PromotionUses(Table, table="silver.promotion_uses", per="transaction_id", sort_by=("occurred_on", "code")):
+class PromotionUses(
+    Table, table="silver.promotion_uses", per="transaction_id",
+    sort_by=("occurred_on", "code", "transaction_id", "source_system", "code_kind"),
+):  # fmt: skip
     """One row per completed sale and code that it names: a promotion of the shop, or a coupon of the customer.
 
     Amounts add up to those of the sales: of a sale with two codes each has half, as nobody tells which gave how much.

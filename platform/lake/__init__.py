@@ -198,8 +198,10 @@ class Lake(Store):
             extra_columns="ignore",
             storage_options=self.storage_options or None,
         )
+        if not fixed:  # a scan has the columns of its schema, in order, and a plan is made thousands of times a run
+            return frame
         constants = [constant(value, wanted[key]).alias(key) for key, value in fixed.items()]
-        return frame.with_columns(constants).select(list(wanted))
+        return frame.with_columns(constants).select(pl.col(list(wanted)))
 
     def last_facts(self, name: str, app: str, limit: int = 200) -> dict[str, Any]:
         """Facts of the newest commit of an application transaction; empty where the log was cleaned of it."""

@@ -19,6 +19,7 @@ from customer360.platform.lake import File, Lake
 from customer360.platform.lake.folds import standing, written
 from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
+from customer360.platform.run.contents import held
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
 from customer360.platform.run.origins import Origin, origin_of
@@ -127,7 +128,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         partition["as_of"] = str(context.as_of)
     parts: list[Any] = [
         graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
-        {name: written(context.lake, name, files) for name, files in inputs.items()},
+        {name: held(context.lake, node, name, files) for name, files in inputs.items()},
         plain_rules(params),
         str(context.as_of) if node.is_dated else None,
         node.version(own) if node.version else None,
@@ -163,7 +164,7 @@ def standing_origin(job: Job) -> Origin | None:
 def _ground_of(lake: Lake, node: Node, name: str, files: list[File]) -> list[str] | None:
     """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
     is_apart = name in (node.records, *node.followed, *node.concerns) or owner_column(name, node.per or "")
-    return None if is_apart else written(lake, name, files)
+    return None if is_apart else held(lake, node, name, files)
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:

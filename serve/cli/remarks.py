@@ -13,7 +13,6 @@ import polars as pl
 
 from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.pipelines.gold.references import JUDGED
-from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform import graph, ledger, privacy, tables
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
@@ -22,7 +21,7 @@ from customer360.platform.quality import ahead
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.cli.nobody import without_people
-from customer360.serve.compose import rules_of
+from customer360.serve.compose import enrichment_rules
 
 SHOWN = 5  # of each kind: the largest
 EXAMPLES = 3
@@ -166,9 +165,8 @@ def known_people(lake: Lake) -> Iterator[str]:
 
 def not_asked(lake: Lake, settings: Settings) -> Iterator[str]:
     """The rule for purposes that nobody answered, and for how many people it decides."""
-    rules = rules_of(settings)["enrichment"]
-    current = current_edition(lake, VIEW, lake.files(VIEW))
-    if current is None or not isinstance(rules, EnrichmentRules):
+    rules, current = enrichment_rules(settings), current_edition(lake, VIEW, lake.files(VIEW))
+    if current is None:
         return
     unanswered = pl.col("unanswered_purposes").list
     rows = lake.scan(VIEW, current.files).select(

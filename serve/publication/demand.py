@@ -24,9 +24,9 @@ LEAST_RECEIPTS = 20
 ALL = "all"
 
 
-def bought(interactions: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """What each known person bought, from (a bucket of) `gold.interactions`."""
-    own = interactions.filter(pl.col("kind") == "purchase").join(known, on="person_id", how="semi")
+def bought(purchases: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """What each known person bought, from purchases of (a bucket of) `gold.interactions`."""
+    own = purchases.join(known, on="person_id", how="semi")
     last = own.group_by("person_id", "product_id").agg(pl.col("on").max())
     listed = (
         last.sort("person_id", "on", "product_id", descending=[False, True, False])
@@ -47,10 +47,11 @@ def by_segment(interactions: pl.LazyFrame, segments: pl.DataFrame, as_of: date) 
 def by_place_and_hour(items: pl.LazyFrame, headers: pl.LazyFrame, as_of: date) -> pl.DataFrame:
     """Lists by store and by hour of day (UTC), from sold lines of `silver.transaction_items` and their headers: a
     product counts once a receipt."""
-    stores = headers.select("transaction_id", "source_system", "store_id")
+    # The day of a line is that of its header.
+    recent = pl.col("occurred_on").is_between(as_of - timedelta(days=DAYS), as_of, closed="left")
+    stores = headers.filter(recent).select("transaction_id", "source_system", "store_id")
     lines = (
-        items.filter("is_sale", "is_product", pl.col("product_id").is_not_null(), pl.col("occurred_on") < as_of,
-                     pl.col("occurred_on") >= as_of - timedelta(days=DAYS))
+        items.filter("is_sale", "is_product", pl.col("product_id").is_not_null(), recent)
         .select("transaction_id", "source_system", "product_id", hour=pl.col("occurred_at").dt.hour())
         .unique()
         .join(stores, on=["transaction_id", "source_system"], how="left")

@@ -97,11 +97,12 @@ class Inputs:
         files = self.files.get(name, [])
         return current_files(self.lake, name, files) if tables.spec(tables.by_name(name)).is_dated else files
 
-    def buckets(self, name: str) -> Iterator[pl.DataFrame]:
-        """The current edition bucket by bucket; a person is whole within one."""
+    def buckets(self, name: str, *where: pl.Expr) -> Iterator[pl.DataFrame]:
+        """The rows ``where`` something holds of the current edition, bucket by bucket; a person is whole within one."""
         files = self.current(name)
         for bucket in sorted({f.partition[BUCKET] or "" for f in files}):
-            yield self.lake.scan(name, [f for f in files if f.partition[BUCKET] == bucket]).collect()
+            rows = self.lake.scan(name, [f for f in files if f.partition[BUCKET] == bucket])
+            yield rows.filter(*where).collect()
 
     def scan(self, name: str) -> pl.LazyFrame:
         return self.lake.scan(name, self.files[name])
@@ -196,8 +197,8 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _documents("models", "key", names, pl.struct("names"))
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
-        for interactions in inputs.buckets(INTERACTIONS):
-            yield demand.bought(interactions, known)
+        for purchases in inputs.buckets(INTERACTIONS, pl.col("kind") == "purchase"):
+            yield demand.bought(purchases, known)
         if segments:
             yield demand.by_segment(inputs.scan(INTERACTIONS), pl.concat(segments), inputs.as_of)
     if inputs.has(SOLD_LINES) and inputs.has(SALES):

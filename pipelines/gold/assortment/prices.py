@@ -17,8 +17,9 @@ SOLD = "SOLD"
 
 
 class ProductPrices(
-    Table, table="gold.product_prices", per="product_id", partition_by=("as_of",), sort_by=("product_id", "price_type")
-):
+    Table, table="gold.product_prices", per="product_id", partition_by=("as_of",),
+    sort_by=("product_id", "price_type", "currency", "source_system"),
+):  # fmt: skip
     """One row per product, kind of price, currency, source system and as_of date: the price at the end of the day
     before, and its history.
 

@@ -6,12 +6,12 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from customer360.pipelines.inference import sums
 from customer360.platform.tables import Float, List, String, Struct, Table, Timestamp
 
 KIND_WEIGHTS = {"purchase": 5.0, "cart_add": 3.0, "wishlist": 2.0, "view": 1.0}
 HALF_LIFE_DAYS = 90.0
 WINDOW_DAYS = 365
+PARTS = 2**40  # of a weight, as which weights are added up: whole numbers come out the same in any order
 TOP_CATEGORIES = TOP_BRANDS = 3
 
 
@@ -35,8 +35,10 @@ def affinity(profile: pl.LazyFrame, interactions: pl.LazyFrame, products: pl.Laz
         * pl.lit(0.5).pow(age / HALF_LIFE_DAYS)
     )
     brands = products.select("product_id", "brand")
-    weighted = recent.join(brands, on="product_id", how="left").with_columns(weight=weight)
-    fresh = recent.group_by("person_id").agg(affinity_until_at=pl.col("on").max().cast(pl.Datetime("us", "UTC")))
+    told = recent.select("person_id", "product_id", "category", "on", parts=(weight * PARTS).round().cast(pl.Int64))
+    # Made once: a plan that used it three times would make it three times.
+    weighted = told.join(brands, on="product_id", how="left").collect().lazy()
+    fresh = weighted.group_by("person_id").agg(affinity_until_at=pl.col("on").max().cast(pl.Datetime("us", "UTC")))
     joined = (
         profile.join(fresh, on="person_id", how="left")
         .join(_shares(weighted, "category", TOP_CATEGORIES), on="person_id", how="left")
@@ -50,13 +52,9 @@ def affinity(profile: pl.LazyFrame, interactions: pl.LazyFrame, products: pl.Laz
 
 
 def _shares(weighted: pl.LazyFrame, column: str, top: int) -> pl.LazyFrame:
-    summed = (
-        weighted.filter(pl.col(column).is_not_null())
-        .group_by("person_id", name=column)
-        .agg(sums.total(pl.col("weight")))
-    )
+    summed = weighted.filter(pl.col(column).is_not_null()).group_by("person_id", name=column).agg(pl.col("parts").sum())
     # Rounded before ranking: of shares that are told as equal, the name comes first.
-    share = (pl.col("weight") / sums.total(pl.col("weight")).over("person_id")).round(6)
+    share = (pl.col("parts") / pl.col("parts").sum().over("person_id")).round(6)
     ranked = summed.with_columns(share=share).sort("person_id", "share", "name", descending=[False, True, False])
     return ranked.group_by("person_id", maintain_order=True).agg(
         pl.struct("name", "share").head(top).alias(f"{column}_affinities")

@@ -10,7 +10,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.gold.customers.rfm import fifths, is_priced, rfm
+from customer360.pipelines.gold.customers.rfm import fifths, is_priced, placed
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, List, Money, OneOf, String, Table
@@ -78,9 +78,8 @@ def segment_months(silver_subject_days: pl.LazyFrame, gold_rfm_month_bounds: pl.
     parts = []
     for month in months:
         bounds = gold_rfm_month_bounds.filter(pl.col("month") == month).rename({"month": "as_of"})
-        known = standing(bought, month).with_columns(value_until_at=pl.lit(None, pl.Datetime("us", "UTC")))
-        placed = rfm(known, bounds).with_columns(month=pl.lit(month)).select(list(SegmentMonths.columns()))
-        parts.append(placed.collect())
+        segments = placed(standing(bought, month), bounds).with_columns(month=pl.lit(month))
+        parts.append(segments.select(list(SegmentMonths.columns())).collect())
     return pl.concat([SegmentMonths.create_empty(), *parts], how="vertical_relaxed").lazy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -70,8 +70,66 @@ class Rfm(Table, serves="PROFILING"):
     rfm_until_at = Timestamp(nullable=True, description="As value_until_at")
 
 
-def rfm(profile: pl.LazyFrame, bounds: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds Rfm to a profile with Value."""
+class RfmScores(
+    Table, table="gold.rfm_scores", per="person_id", partition_by=("as_of",), sort_by=("person_id",), serves="PROFILING"
+):
+    """One row per buyer of the last year and as_of date: its fifths among them, and the segment that they make.
+
+    The bounds move a little with every day. Of a table of its own only those are made anew in gold.customer_360 whom
+    they moved.
+    """
+
+    person_id = String(primary_key=True)
+    as_of = Date(primary_key=True)
+    rfm_recency = Integer(min=1, max=RFM_GROUPS, description="5: the fifth that bought last")
+    rfm_frequency = Integer(min=1, max=RFM_GROUPS, description="5: the fifth with most orders")
+    rfm_monetary = Integer(
+        nullable=True, min=1, max=RFM_GROUPS,
+        description="5: the fifth that spent most; null where an order of the year is unconverted",
+    )  # fmt: skip
+    rfm_segment = String(
+        description="CHAMPION, LOYAL, PROMISING, NEEDS_ATTENTION, AT_RISK or HIBERNATING, by the three"
+    )
+
+
+SCORES = ("rfm_recency", "rfm_frequency", "rfm_monetary", "rfm_segment")
+
+
+@builds(
+    RfmScores,
+    reads={
+        "silver.subject_days": (
+            "person_id", "on", "order_count", "gross_amount", "unconverted_order_count",
+        ),
+    },
+)  # fmt: skip
+def rfm_scores(silver_subject_days: pl.LazyFrame, gold_rfm_bounds: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """Everybody with an order in the 365 days before ``as_of``."""
+    year = pl.col("on").is_between(as_of - timedelta(days=365), as_of, closed="left")
+    buyers = (
+        silver_subject_days.filter(year, pl.col("person_id").is_not_null())
+        .group_by("person_id")
+        .agg(
+            last_on=pl.col("on").filter(pl.col("order_count") > 0).max(),
+            order_count_365d=pl.col("order_count").sum(),
+            gross_amount_365d=pl.col("gross_amount").sum(),
+            unconverted_order_count_365d=pl.col("unconverted_order_count").sum(),
+        )
+        .filter(pl.col("order_count_365d") > 0)
+        .with_columns(as_of=pl.lit(as_of), recency_days=(pl.lit(as_of) - pl.col("last_on")).dt.total_days())
+    )
+    return placed(buyers, gold_rfm_bounds).select(list(RfmScores.columns()))
+
+
+def rfm(profile: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds Rfm from gold.rfm_scores to a profile with Value."""
+    known = scores.select("person_id", *SCORES)
+    return profile.join(known, on="person_id", how="left").with_columns(rfm_until_at=pl.col("value_until_at"))
+
+
+def placed(buyers: pl.LazyFrame, bounds: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds `SCORES` to ``recency_days``, ``order_count_365d``, ``gross_amount_365d`` and
+    ``unconverted_order_count_365d``; null where nothing was bought in the year."""
     inner = bounds.drop("as_of").rename(lambda c: f"bounds_{c}")
 
     def above(value: str, bounds_of: str) -> pl.Expr:
@@ -82,13 +140,13 @@ def rfm(profile: pl.LazyFrame, bounds: pl.LazyFrame) -> pl.LazyFrame:
         return pl.when(pl.col("order_count_365d") > 0).then(pl.sum_horizontal(passed))
 
     return (
-        profile.join(inner, how="cross")
+        buyers.join(inner, how="cross")
         .with_columns(
             rfm_recency=RFM_GROUPS - above("recency_days", "recency_days"),
             rfm_frequency=1 + above("order_count_365d", "order_count"),
             rfm_monetary=pl.when(is_priced()).then(1 + above("gross_amount_365d", "gross_amount")),
         )
-        .with_columns(rfm_segment=_segment(), rfm_until_at=pl.col("value_until_at"))
+        .with_columns(rfm_segment=_segment())
     )
 
 

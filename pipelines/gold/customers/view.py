@@ -9,7 +9,7 @@ import polars as pl
 from customer360.pipelines.gold.customers.affinity import Affinity, affinity
 from customer360.pipelines.gold.customers.consent import Consent, consent, contacts
 from customer360.pipelines.gold.customers.contact import Contact, contact
-from customer360.pipelines.gold.customers.devices import Devices, devices
+from customer360.pipelines.gold.customers.devices import TECHNOLOGY, Devices, devices
 from customer360.pipelines.gold.customers.engagement import Engagement, engagement
 from customer360.pipelines.gold.customers.external import External, external
 from customer360.pipelines.gold.customers.household import Household, household
@@ -67,17 +67,48 @@ class Customer360(
 @builds(
     Customer360,
     rules="enrichment",
+    # The columns that decide: another value of any other makes no profile anew, and lists cannot be compared.
     reads={
-        "silver.transaction_facts": ("person_id", "occurred_at", "occurred_on", "is_sale"),
-        "silver.session_facts": ("person_id", "started_at", "started_on"),
+        "silver.subject_days": (
+            "person_id", "on", "last_at", "order_count", "unconverted_order_count", "gross_amount", "return_amount",
+            "net_amount", "return_count", "store_order_count", "online_order_count", "mobile_order_count",
+            "session_count",
+        ),
         "silver.transactions": (
             "person_id", "occurred_on", "transaction_type", "transaction_status", "source_system",
             "loyalty_points_earned", "loyalty_points_redeemed",
         ),
-        "gold.payment_risks": ("person_id", "risk_status"),
+        "silver.transaction_facts": ("person_id", "occurred_at", "occurred_on", "is_sale"),
+        "silver.session_facts": ("person_id", "started_at", "started_on"),
+        "silver.messages": (
+            "person_id", "channel", "sent_at", "opened_at", "clicked_at", "unsubscribed_at", "minutes_to_open",
+        ),
+        "silver.service_tickets": (
+            "person_id", "created_at", "resolved_at", "is_open", "resolution_minutes", "satisfaction",
+        ),
+        "silver.service_contacts": (
+            "person_id", "occurred_at", "occurred_on", "escalation_level", "satisfaction", "sentiment_score",
+        ),
+        "silver.device_links": ("person_id", "first_at", "is_shared"),
+        "silver.payments": (
+            "person_id", "attempted_at", "attempted_on", "payment_method", "instrument_id", "captured_by_at",
+            "declined_at", "charged_back_at",
+        ),
+        "silver.products": ("product_id", "brand"),
         "silver.touchpoints": (
             "person_id", "sequence_number", "occurred_at", "kind", "channel", "stage", "is_active",
         ),
+        "gold.interactions": ("person_id", "product_id", "on", "kind", "category", "count"),
+        "gold.visit_profiles": (
+            "person_id", "last_session_at", "usual_device_type", "usual_channel_type", "furthest_stage",
+            "is_mobile_user", "is_top_engaged",
+        ),
+        "gold.technology_profiles": ("person_id", "main_time_zone", *TECHNOLOGY),
+        "gold.ticket_outcomes": ("person_id", "is_response_late", "is_resolution_late", "is_reopened"),
+        "gold.channel_preferences": ("person_id", "rank", "channel", "message_count", "status"),
+        "gold.send_hour_preferences": ("person_id", "rank", "send_hour", "message_count", "status"),
+        "gold.response_rates": ("kind", "segment", "choice", "is_best", "message_count"),
+        "gold.payment_risks": ("person_id", "risk_status"),
     },
 )  # fmt: skip
 def customer_360(
@@ -111,7 +142,7 @@ def customer_360(
     gold_technology_profiles: pl.LazyFrame,
     gold_households: pl.LazyFrame,
     gold_ticket_outcomes: pl.LazyFrame,
-    gold_rfm_bounds: pl.LazyFrame,
+    gold_rfm_scores: pl.LazyFrame,
     gold_predictions: pl.LazyFrame,
     gold_category_scores: pl.LazyFrame,
     gold_channel_preferences: pl.LazyFrame,
@@ -128,7 +159,7 @@ def customer_360(
         identity(people, silver_person_accounts)
         .pipe(consent, silver_consent_intervals, gold_denials, params, as_of)
         .pipe(value, silver_subject_days, params, as_of)
-        .pipe(rfm, gold_rfm_bounds)
+        .pipe(rfm, gold_rfm_scores)
         .pipe(lifecycle, people, silver_subject_days, visits, params, as_of)
         .pipe(scores, gold_predictions)
         .pipe(propensity, gold_category_scores)

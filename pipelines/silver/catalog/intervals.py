@@ -39,8 +39,9 @@ def list_prices(bronze_product_prices: pl.LazyFrame) -> pl.LazyFrame:
 
 
 class PriceIntervals(
-    Table, table="silver.price_intervals", per="product_id", sort_by=("product_id", "price_type", "valid_from")
-):
+    Table, table="silver.price_intervals", per="product_id",
+    sort_by=("product_id", "price_type", "valid_from", "currency", "source_system"),
+):  # fmt: skip
     """One row per product, kind of price, currency, source system and stretch of time in which the price was the same.
 
     Kinds are those of the price lists, and SOLD: the price of most lines of a day before discounts, which holds until
