@@ -124,9 +124,10 @@ def of_humans(events: pl.LazyFrame, apart: pl.LazyFrame) -> pl.LazyFrame:
     )
     numbered = pl.col("session_id").str.starts_with(pl.concat_str("subject_id", pl.lit("#")))
     spans = apart.filter(numbered).select("subject_id", apart_from="started_at", apart_until="ended_at")
+    spans = spans.sort("apart_from", "apart_until")  # of two that begin at one moment the first is over at once
     # Few events name no visit: to bring all of them in order of time would take longer than most builds.
     dated = counting.filter(~has_visit).sort("occurred_at").join_asof(
-        spans.sort("apart_from"), left_on="occurred_at", right_on="apart_from", by="subject_id", check_sortedness=False
+        spans, left_on="occurred_at", right_on="apart_from", by="subject_id", check_sortedness=False
     )  # fmt: skip
     is_apart = (pl.col("occurred_at") <= pl.col("apart_until")).fill_null(False)
     return pl.concat([tracked, dated.filter(~is_apart).drop("apart_from", "apart_until")])

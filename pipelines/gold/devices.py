@@ -57,7 +57,7 @@ class DeviceEvidence(
     DeviceEvidence,
     rules="enrichment",
     reads={
-        "silver.device_observations": (*SEEN, "observed_at", "observation_id", "customer_id"),
+        "silver.device_observations": (*SEEN, "observed_at", "observation_id", "source_system", "customer_id"),
         "silver.device_links": ("person_id", "identifier", "first_at", "is_shared"),
     },
 )
@@ -122,7 +122,7 @@ def _makes(observed: pl.LazyFrame) -> pl.LazyFrame:
     )
     latest = (
         observed.join(spans, on=["visitor_id", "observed_at"])
-        .sort("observation_id")  # those of one moment
+        .sort("observation_id", "source_system")  # those of one moment
         .group_by("visitor_id")
         .agg(pl.col(MAKE).last(), pl.col("since", "until").first())
     )

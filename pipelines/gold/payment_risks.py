@@ -143,7 +143,8 @@ def _counted(past: pl.LazyFrame, as_of: date, rules: PaymentRiskRules) -> pl.Laz
         .agg(cards_never_accepted=pl.col("never").sum().cast(pl.Int64), instrument_count=pl.len().cast(pl.Int64))
     )
     sums = marked.group_by("payer_id").agg(
-        pl.col("person_id").first(),
+        # A payer is one person or nobody: of which of its attempts that is asked must not matter.
+        person_id=pl.when(pl.col("person_id").is_not_null().any()).then(pl.col("payer_id").first()),
         attempt_count=pl.len().cast(pl.Int64),
         last_attempt_at=pl.col("attempted_at").max(),
         declined=pl.col("declined__").sum().cast(pl.Int64),

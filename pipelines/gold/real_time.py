@@ -76,8 +76,8 @@ class RealTimeProfiles(
     RealTimeProfiles,
     reads={
         "silver.events": (
-            "subject_id", "person_id", "event_id", "event_type", "product_id", "occurred_at", "occurred_on",
-            "tracker_session_id", "set_apart",
+            "subject_id", "person_id", "event_id", "source_system", "event_type", "product_id", "occurred_at",
+            "occurred_on", "tracker_session_id", "set_apart",
         ),
         "silver.set_apart_sessions": ("subject_id", "person_id", "session_id", "started_at", "ended_at"),
         "silver.transaction_items": (
@@ -99,7 +99,9 @@ def real_time_profiles(
     )  # few or none of a long history, asked for in several places
     if begun.is_empty() and sold.is_empty():
         return pl.LazyFrame(schema=tables.schema(RealTimeProfiles))
-    events = of_humans(begun.lazy(), silver_set_apart_sessions).sort("person_id", "occurred_at", "event_id")
+    events = of_humans(begun.lazy(), silver_set_apart_sessions).sort(
+        "person_id", "occurred_at", "event_id", "source_system"
+    )
     return _profiles(events, sold.lazy(), as_of)
 
 

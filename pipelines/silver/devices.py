@@ -122,7 +122,7 @@ DETAILS = ("browser_version", "operating_system_version", "brand", "model", "scr
 
 @builds(
     Devices,
-    reads={"silver.events": ("visitor_id", "occurred_at", "event_id", "set_apart", *NATURE)},
+    reads={"silver.events": ("visitor_id", "occurred_at", "event_id", "source_system", "set_apart", *NATURE)},
 )  # fmt: skip
 def devices(silver_events: pl.LazyFrame, silver_device_observations: pl.LazyFrame) -> pl.LazyFrame:
     """Observations and events of a device folded; where both say what it is, the observation counts."""
@@ -167,7 +167,7 @@ def _latest(rows: pl.LazyFrame, columns: tuple[str, ...], **more: pl.Expr) -> pl
     last = pl.concat([folded[name] for name in moments]).drop_nulls().unique()
     words = (
         rows.filter(at.is_in(last.implode()))
-        .sort("visitor_id", "at", "id")
+        .sort("visitor_id", "at", "id", "source_system")
         .group_by("visitor_id")
         .agg(pl.col(c).drop_nulls().last() for c in columns)
     )

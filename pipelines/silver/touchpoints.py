@@ -190,7 +190,7 @@ def _browsing(events: pl.LazyFrame) -> pl.LazyFrame:
     since = pl.col("occurred_at") - pl.col("occurred_at").shift(1).over(own)
     return (
         events.filter(pl.col("event_type").is_in(BROWSING))
-        .sort("occurred_at", "event_id")
+        .sort("occurred_at", "event_id", "source_system")
         .filter((since > pl.duration(minutes=SESSION_GAP_MINUTES)).fill_null(True))
         .select(
             "subject_id", "person_id", "occurred_at", "device_type",

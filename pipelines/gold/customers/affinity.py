@@ -35,7 +35,8 @@ def affinity(profile: pl.LazyFrame, interactions: pl.LazyFrame, products: pl.Laz
         * pl.lit(0.5).pow(age / HALF_LIFE_DAYS)
     )
     brands = products.select("product_id", "brand")
-    told = recent.select("person_id", "product_id", "category", "on", parts=(weight * PARTS).round().cast(pl.Int64))
+    parts = (weight * PARTS).round().cast(pl.Int128)  # so that an account of all who have none does not overflow
+    told = recent.select("person_id", "product_id", "category", "on", parts=parts)
     # Made once: a plan that used it three times would make it three times.
     weighted = told.join(brands, on="product_id", how="left").collect().lazy()
     fresh = weighted.group_by("person_id").agg(affinity_until_at=pl.col("on").max().cast(pl.Datetime("us", "UTC")))

@@ -267,6 +267,14 @@ def test_the_retailers_devices_are_whole(retailer: Any) -> None:
     assert retailer.frame("gold.device_link_levels").collect()["device_count"].sum() > 20
 
 
+def test_looks_of_two_sources_with_one_number_are_in_one_order() -> None:
+    rows = [seen("v", "n", 1, source_system=source, browser=source) for source in ("S", "A")]
+    rows.append(seen("w", "n", 1, source_system="S", browser="S"))
+    for told in (rows, rows[::-1]):
+        makes = devices._makes(frame(DeviceObservations, told)).collect().sort("visitor_id")
+        assert makes["make"].n_unique() == 1, "the latest of v is that of S"
+
+
 LOOKS = st.lists(
     st.tuples(st.sampled_from("vwx"), st.integers(0, 3), st.sampled_from("AB"), st.sampled_from(["M", None])),
     max_size=12,

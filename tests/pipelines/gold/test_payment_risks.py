@@ -113,6 +113,12 @@ def test_reasons_are_the_unlikely_signs_with_the_least_likely_first() -> None:
     assert rows["P1"]["risk_reasons"] == []
 
 
+def test_whose_a_payer_is_does_not_depend_on_the_order_of_its_attempts() -> None:
+    """An attempt of a subject of whom nobody knew yet whose it is, and later ones of the person of that name."""
+    rows = [attempt("G", 100, person_id=None), *(attempt("G", 100 + n) for n in range(1, 4)), attempt("P1", 5)]
+    assert judged(rows)["G"]["person_id"] == judged(rows[::-1])["G"]["person_id"] == "G"
+
+
 def test_the_tail_is_that_of_the_others() -> None:
     chance, expected = _tail(np.array([0] * 99 + [5]), np.array([10] * 100))
     assert chance[0] == 1.0 and chance[-1] < 1e-6 and expected[-1] < 0.02

@@ -52,6 +52,15 @@ def sales(rows: list[dict[str, Any]]) -> pl.LazyFrame:
     return pl.LazyFrame(full, schema=tables.schema(TransactionItems))
 
 
+def test_events_of_two_sources_with_one_number_and_moment_are_in_one_order() -> None:
+    done = {"person_id": "P", "event_id": "1", "product_id": "A", "occurred_at": MIDNIGHT}
+    rows = [done | {"source_system": "S", "event_type": "CART_REMOVE"},
+            done | {"source_system": "A", "event_type": "CART_ADD"}]  # fmt: skip
+    for told in (rows, rows[::-1]):
+        profiles = real_time_profiles(events(told), APART, sales([]), AS_OF).collect()
+        assert profiles["cart_products"].to_list() == [[]]
+
+
 @given(st.lists(DOING, max_size=30))
 def test_a_person_is_told_of_as_the_process_that_acknowledged_tells(doings: list[tuple[str, str, int]]) -> None:
     windows, at, rows = Activities(now=lambda: MIDNIGHT + timedelta(hours=23)), MIDNIGHT, []

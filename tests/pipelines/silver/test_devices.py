@@ -61,3 +61,12 @@ def test_each_columns_latest_word_counts_and_that_of_an_observation_first(
                 word = latest(done, column, "occurred_at", "event_id")
             assert row[column] == word
     assert set(SAID) & set(DETAILS)
+
+
+def test_words_of_two_sources_with_one_number_and_moment_are_in_one_order() -> None:
+    """Events are numbered by each source for itself."""
+    word = {"event_id": "1", "visitor_id": "v", "occurred_at": START}
+    rows = [word | {"source_system": source, "browser": source} for source in ("S", "A")]
+    for told in (rows, rows[::-1]):
+        found = devices(pl.LazyFrame(told, schema=tables.schema(Events)), observations([])).collect()
+        assert found["browser"].to_list() == ["S"]

@@ -207,6 +207,17 @@ def test_of_events_that_name_no_visit_the_time_tells(done: list[tuple[Any, ...]]
     assert sorted(told["event_id"]) == expected
 
 
+def test_of_two_visits_that_begin_at_one_moment_the_longer_one_tells() -> None:
+    """As two campaigns that were clicked at once begin."""
+    apart = [
+        {"subject_id": "v:V", "session_id": f"v:V#{n}", "started_at": START, "ended_at": START + timedelta(minutes=m)}
+        for n, m in ((1, 0), (2, 9))
+    ]
+    schema = {c: t for c, t in tables.schema(SetApartSessions).items() if c in apart[0]}
+    for rows in (apart, apart[::-1]):
+        assert of_humans(events([at(5), at(12)]), pl.LazyFrame(rows, schema=schema)).collect().height == 1
+
+
 def test_no_table_that_reads_events_takes_those_of_machines_for_people() -> None:
     """Whoever reads silver.events reads why an event is set apart; references are checked of every event."""
     compose()

@@ -57,6 +57,12 @@ def test_what_machines_do_is_no_touchpoint() -> None:
     assert made["touchpoint_id"].to_list() == ["BROWSING:S/E0", "BROWSING:S/E180"]
 
 
+def test_steps_of_two_sources_with_one_number_and_moment_are_in_one_order() -> None:
+    events = [view(0, source_system=source) for source in ("S", "A")]
+    for rows in (events, events[::-1]):
+        assert told(events=rows)["touchpoint_id"].to_list() == ["BROWSING:A/E0"]
+
+
 def visit(hours: float, **more: Any) -> dict[str, Any]:
     at = START + timedelta(hours=hours)
     return {"visit_id": f"S{hours}", "source_system": "DOOR", "subject_id": "p", "person_id": "p", "store_id": "L1",
