@@ -58,10 +58,11 @@ def parsed(text: str) -> Any:
     """A document of YAML.
 
     Raises:
-        ValueError: it is none, or its anchors make more of it than anybody wrote.
+        ValueError: it is none, a key stands twice in one of its mappings, or its anchors make more of it than anybody
+            wrote.
     """
     try:
-        content = yaml.load(text, _Loader)
+        content = _constructed(text)
     except (yaml.YAMLError, ValueError) as fault:
         raise ValueError(str(fault)) from None
     except RecursionError:
@@ -78,6 +79,43 @@ def parsed(text: str) -> Any:
         if isinstance(value, dict | list):
             left += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
     raise ValueError(f"it holds more than {MOST_VALUES:,} values, those that aliases repeat counted")
+
+
+def _constructed(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if twice := _key_given_twice(node):
+            where = f"line {twice.start_mark.line + 1}, column {twice.start_mark.column + 1}"
+            raise ValueError(f"the key {twice.value} stands twice in one mapping, the second time in {where}")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _key_given_twice(document: yaml.Node) -> yaml.ScalarNode | None:
+    """The second of two equal keys of a mapping: YAML allows none, and its parser would drop the first without a word.
+    Asked before merge keys are resolved, as what is merged may well be given anew."""
+    left, seen = [document], set[int]()
+    while left:
+        node = left.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if not isinstance(node, yaml.MappingNode):
+            left += node.value
+            continue
+        keys = set[tuple[str, str]]()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name = (key.tag.replace(":bool", ":str"), key.value)  # `on` is a name here
+                if name in keys:
+                    return key
+                keys.add(name)
+            left += (key, value)
+    return None
 
 
 def find(name: str) -> Path:

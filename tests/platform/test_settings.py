@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from customer360.platform.configs import parsed
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings, load, read_yaml
 
@@ -95,6 +96,9 @@ def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
         ("extends: gone.yaml\n", "gone.yaml does not exist"),
         ("extends: [a.yaml]\n", "extends names one file, not list"),
         ("name: 2001-99-99\n", "not valid YAML: month"),
+        ("serve:\n  port: 1\nserve: {}\n", "not valid YAML: the key serve stands twice .* line 3, column 1"),
+        ("sources: {a: {map: {id: A, on: B, on: C}}}", "the key on stands twice"),
+        ("sources: [{a: 1}, {b: 1, c: {d: 1, d: 1}}]", "the key d stands twice"),
         ("serve: {port: " + "9" * 10_000 + "}", "not valid YAML: .*digits"),
         ("serve: {port: 0x" + "f" * 10_000 + "}", "too many digits"),
         ("sources: " + "[" * 20_000 + "]" * 20_000, "nested deeper"),
@@ -156,3 +160,8 @@ def test_shipped_files_load(name: str) -> None:
 def test_a_key_called_on_is_no_truth_value(tmp_path: Path) -> None:
     content = read_yaml(write(tmp_path, "a.yaml", "join: {orders: {on: {a: b}, first: on}}\nyes: 1\n"))
     assert content == {"join": {"orders": {"on": {"a": "b"}, "first": True}}, "yes": 1}
+
+
+def test_what_is_merged_may_be_given_anew() -> None:
+    text = "low: &low {p: 1}\nmid: {in: &mid {<<: *low, p: 2}}\ntop: {<<: *mid, p: 3}\n"
+    assert parsed(text) == {"low": {"p": 1}, "mid": {"in": {"p": 2}}, "top": {"p": 3}}
