@@ -370,6 +370,7 @@ class _Driver:
         split_results = self._map({name: units for name, units in splits.items() if units})
         for job in jobs:
             for unit, result in zip(splits[job.node.name], split_results.get(job.node.name, []), strict=False):
+                job.seconds += result.seconds
                 staged = job.staged.setdefault(unit.part.table, {})
                 for number, path in result.pieces.items():
                     staged.setdefault(number, []).append(path)
@@ -401,7 +402,7 @@ class _Driver:
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name
-        worked = {"seconds": round(sum(result.seconds for result in [*built, *gathered]), 3)}
+        worked = {"seconds": round(job.seconds + sum(result.seconds for result in [*built, *gathered]), 3)}
         if job.stands:
             files, facts = followed(job, built, gathered)
             self._commit(job, {main: files}, facts | worked)

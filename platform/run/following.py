@@ -38,6 +38,7 @@ from customer360.platform.run.units import (
     other_rows,
     read_part,
     storage_order,
+    timed,
 )
 from customer360.platform.tables import SUBJECT_KEYS
 
@@ -57,6 +58,7 @@ class FollowUnit:
     staging: str
     changed: tuple[str, ...] | None = None  # pieces of what of each input is new, where known
 
+    @timed
     def run(self) -> UnitResult:
         name = tables.spec(self.node.table).name
         stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE)
@@ -147,6 +149,7 @@ class MoveUnit:
     arriving: tuple[str, ...]
     partition: dict[str, str]
 
+    @timed
     def run(self) -> UnitResult:
         table, name = self.node.table, tables.spec(self.node.table).name
         partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}

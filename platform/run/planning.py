@@ -64,6 +64,9 @@ class Job:
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
     refuse: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
     touches: Touches = field(default_factory=Touches)  # what its run has told of the inputs so far
+    seconds: float = (
+        0.0  # of processor time that went before its rows are made: inputs split, stored rows that followed
+    )
     whole: str = ""  # why all rows are made anew of a table that stood, as far as it is known
 
     @property

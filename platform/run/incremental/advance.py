@@ -149,6 +149,7 @@ def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: Foll
     stands = replace(job, stands=dict(origin.facts))
     found = _run(executor, follow_units(stands, limit, staging))
     written = _run(executor, move_units(stands, found))
+    job.seconds += sum(result.seconds for result in [*found, *written])
     files, facts = followed(stands, found, written)
     job.origin = replace(
         origin, followed=now, facts={**origin.facts, "rows": facts["rows"]}, stored=files_digest(files)
@@ -173,7 +174,7 @@ def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
     """Commit what a unit did; False where what it counts and what is stored then would not be the same."""
     assert job.origin is not None
     lake, name = job.context.lake, tables.spec(job.node.table).name
-    facts = _facts(job.origin.facts, changes)
+    facts = _facts(job.origin.facts, changes) | {"seconds": round(job.seconds + changes.seconds, 3)}
     adds = {name: _left(lake.files(name), changes, name), QUARANTINE: _left(_refused(job), changes, QUARANTINE)}
     rows = sum(f.rows for f in adds[name])
     if rows != facts["rows"] or rows != facts["silver"]:

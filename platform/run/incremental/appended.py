@@ -43,6 +43,7 @@ from customer360.platform.run.units import (
     other_rows,
     read_part,
     storage_order,
+    timed,
 )
 
 QUARANTINE = "quality.quarantine"
@@ -63,6 +64,7 @@ class Changes:
     rows_gone: int = 0
     rows_new: int = 0
     touches: list[Touch] = field(default_factory=list)
+    seconds: float = 0.0  # of processor time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ class AppendUnit:
     snapshots: tuple[Snapshot, ...]
     refuse: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by judged table: see `TableChecks.refuse`
 
+    @timed
     def run(self) -> Changes:
         table, column = tables.by_name(self.records), self.column
         fresh = self.lake.scan(self.records, list(self.fresh)).collect()

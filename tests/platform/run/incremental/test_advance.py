@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -445,3 +446,22 @@ def test_what_changed_of_an_input_is_found_once_for_all_that_follow_it(
     assert asked and sorted(found) == sorted(set(found)), "compared again, though nothing but the node differs"
     assert "silver.t_links" in found
     assert_as_rebuilt(shop)
+
+
+def test_the_seconds_of_a_table_that_advances_are_its_own(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sales and lines are of one stage; lines take long."""
+    deliver(shop, FIRST)
+    shop.run()
+    plain = appended.AppendUnit._current
+
+    def slow(unit: appended.AppendUnit, *args: Any) -> Any:
+        until = time.process_time() + 0.3
+        while unit.node.name == "silver.t_lines" and time.process_time() < until:
+            pass
+        return plain(unit, *args)
+
+    monkeypatch.setattr(appended.AppendUnit, "_current", slow)
+    deliver(shop, {"sales": ["s8,a0,4,1"], "lines": ["l7,s0,"]})
+    nodes = shop.run()
+    assert all(is_added(nodes[name]) for name in ("silver.t_sales", "silver.t_lines"))
+    assert nodes["silver.t_sales"].seconds < 0.3 <= nodes["silver.t_lines"].seconds
