@@ -126,8 +126,9 @@ def _loop(seed: int) -> planted.Found:
         "kind": np.concatenate([np.full(500, "PURCHASE"), np.full(len(asks), "SERVICE")]),
         "channel": np.full(500 + len(asks), "STORE"),
     }  # fmt: skip
-    told = stage_transitions(_touches(rows).with_columns(stage="kind"), AS_OF, RULES).collect()
-    row = told.filter(pl.col("from_stage") == "PURCHASE", pl.col("to_stage") == "SERVICE").row(0, named=True)
+    stage = pl.col("kind").replace("PURCHASE", "CONVERSION")
+    told = stage_transitions(_touches(rows).with_columns(stage=stage), AS_OF, RULES).collect()
+    row = told.filter(pl.col("from_stage") == "CONVERSION", pl.col("to_stage") == "SERVICE").row(0, named=True)
     return planted.Found(row["rate"], row["rate_low"], row["rate_high"])
 
 
