@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +17,8 @@ from customer360.platform import lake as lakes
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import File
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import bucketed, following, units
-from customer360.platform.run.incremental import advance, appended
+from customer360.platform.run import bucketed, units
+from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
 ALL = (
@@ -425,43 +424,3 @@ def test_a_crash_at_any_point_of_a_batch_then_another_batch_is_a_rebuild(shop: A
         shutil.rmtree(each.root)
         number += 3
     assert number > 30
-
-
-def test_what_changed_of_an_input_is_found_once_for_all_that_follow_it(
-    shop: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deliver(shop, FIRST)
-    shop.run()
-    asked, plain, compared = [], advance.follow_units, following._changed
-
-    def twice(*args: Any) -> list[Any]:
-        asked.append(len(plain(*args)))
-        return plain(*args)
-
-    found: list[str] = []
-    monkeypatch.setattr(advance, "follow_units", twice)
-    monkeypatch.setattr(following, "_changed", lambda *a: (found.append(a[2].table), compared(*a))[1])
-    deliver(shop, {"links": ["a0,p7,2"], "sales": ["s0,a0,3,2"]})
-    shop.run()
-    assert asked and sorted(found) == sorted(set(found)), "compared again, though nothing but the node differs"
-    assert "silver.t_links" in found
-    assert_as_rebuilt(shop)
-
-
-def test_the_seconds_of_a_table_that_advances_are_its_own(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sales and lines are of one stage; lines take long."""
-    deliver(shop, FIRST)
-    shop.run()
-    plain = appended.AppendUnit._current
-
-    def slow(unit: appended.AppendUnit, *args: Any) -> Any:
-        until = time.process_time() + 0.3
-        while unit.node.name == "silver.t_lines" and time.process_time() < until:
-            pass
-        return plain(unit, *args)
-
-    monkeypatch.setattr(appended.AppendUnit, "_current", slow)
-    deliver(shop, {"sales": ["s8,a0,4,1"], "lines": ["l7,s0,"]})
-    nodes = shop.run()
-    assert all(is_added(nodes[name]) for name in ("silver.t_sales", "silver.t_lines"))
-    assert nodes["silver.t_sales"].seconds < 0.3 <= nodes["silver.t_lines"].seconds
