@@ -33,6 +33,7 @@ from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.lookup import look_up
 from customer360.models.identity.lookup.index import IdentityIndex, write_index
+from customer360.models.identity.weighing.comparisons import JOINT
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.model import adjusted_columns
 from customer360.platform import access, online
@@ -113,6 +114,8 @@ def by_splink(pairs: pl.DataFrame, evidence: pl.DataFrame, held: pins.Pins) -> n
         for at, column in enumerate(pairs.columns)
     ]
     rows = pl.concat(ends).join(evidence, on="record").drop("record", "record_id")
+    # What stands for several columns has a share and no value of its own: who agrees in all of them has one value.
+    rows = rows.with_columns(pl.concat_str(parts, separator=" ").alias(name) for name, (parts, _) in JOINT.items())
     adjusted = sorted(adjusted_columns(held.model))
     settings = held.model.settings | {"blocking_rules_to_generate_predictions": [{"blocking_rule": "l.pair = r.pair"}]}
     with engine(RULES.engine) as con:
@@ -136,9 +139,10 @@ def serve(config: dict[str, str], port: int) -> None:
     uvicorn.run(build_app(configuration.load(None, config)), port=port, log_level="error")
 
 
-def over_http(asked: list[Row], others: list[Row], state: Path) -> None:
-    nothing = pl.DataFrame(schema={"kind": pl.String, "key": pl.String, "document": pl.String})
-    online.publish(state, [nothing], as_of=date(2026, 1, 1), sources={"silver.identities": VERSION})
+def over_http(asked: list[Row], others: list[Row], state: Path, persons: pl.Series) -> None:
+    # Who is not published is not told.
+    known = pl.select(kind=pl.lit("person"), key=persons.cast(pl.String).unique(), document=pl.lit("{}"))
+    online.publish(state, [known], as_of=date(2026, 1, 1), sources={"silver.identities": VERSION})
     key = access.issue(state, "till", "service")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -199,7 +203,7 @@ def main() -> None:
         others = perturbed(records(households(given.asked + WARM, seed=77)), 4)
         for name, rows in (("existing", asked), ("strangers", others)):
             print(f"in process, {name}: {timed(rows, lambda row: look_up(index, row).kind)}")
-        over_http(asked, others, state)
+        over_http(asked, others, state, who["person_id"])
 
 
 if __name__ == "__main__":
