@@ -31,6 +31,7 @@ from customer360.platform.run.health import Board
 from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
+from customer360.platform.run.incremental.covering import cover_keys
 from customer360.platform.run.ingest import ingest, look_ahead
 from customer360.platform.run.migrating import brought
 from customer360.platform.run.origins import Origin, files_digest, forget_others
@@ -236,7 +237,7 @@ class _Driver:
         self.lake.delete(self.lake.objects("_staging"))
         close_run(self.lake, self.settings, self.rules, self.record)
         if not self.failures:
-            tend(self.lake, self.settings.lake)
+            cover_keys(self.lake, self.executor, self.record, tend(self.lake, self.settings.lake))
 
     def _job(self, node: Node) -> Job | None:
         """The node's job, or None when it is current, blocked by a failure, or cannot be prepared."""

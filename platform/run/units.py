@@ -37,6 +37,7 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
 SMALL = 5000  # rows of a bucket, up to which it is one file
+SLICED = 8  # rows of a file for each value of a run between touched subjects, from which runs are copied as they lie
 NUMBER = "number__"  # of equal rows
 SEVERAL, LITTLE = 4, 1024 * 1024  # files of an input, and bytes of them together, that are read at once
 
@@ -212,7 +213,7 @@ class BuildUnit:
         changed = other_rows(before, rows) if self.node.table.primary_key() else (before, rows)
         if all(part.is_empty() for part in changed):
             return [Add(f.path, f.size, f.rows, f.partition, "") for f in place.stored]
-        whole = pl.concat([held.filter(~is_touched), rows]).sort(storage_order(self.node.table), nulls_last=True)
+        whole = inserted(held, rows, touched, per, storage_order(self.node.table), is_one=len(place.stored) == 1)
         add = self.lake.write_file(name, whole, {**self.partition, BUCKET: str(place.bucket)}, place.stem)
         if told := touch(name, place.bucket, place.stored, [add], changed, whole.height):
             result.touches.append(told)
@@ -300,6 +301,24 @@ def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[
     rows = tables.conform(table, full).collect()
     order = storage_order(table)
     return judging.require(table, rows if lies_by(rows, order) else rows.sort(order, nulls_last=True))
+
+
+def inserted(
+    held: pl.DataFrame, rows: pl.DataFrame, touched: pl.Series, per: str, order: Sequence[str], *, is_one: bool
+) -> pl.DataFrame:
+    """The rows of ``held`` with those of the ``touched`` of ``per`` replaced by ``rows``, in storage order. The rows of
+    one file (``is_one``) lie so, and between few subjects the others are copied as they lie."""
+    names = touched.drop_nulls().unique().sort()
+    is_ordered = is_one and order[0] == per and held[per].null_count() == 0 and held[per].is_sorted()
+    if not is_ordered or SLICED * len(names) * held.width > held.height:
+        return pl.concat([held.filter(~held[per].is_in(touched.implode())), rows]).sort(order, nulls_last=True)
+    made = rows.sort(order, nulls_last=True)
+    bounds = [frame[per].search_sorted(names, side) for frame in (held, made) for side in ("left", "right")]
+    parts, end = [], 0
+    for first, last, begin, until in zip(*(each.to_list() for each in bounds), strict=True):
+        parts += [held[end:first], made[begin:until]]
+        end = last
+    return pl.concat([*parts, held[end:]], rechunk=True)
 
 
 def lies_by(rows: pl.DataFrame, order: Sequence[str]) -> bool:

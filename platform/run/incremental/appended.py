@@ -119,7 +119,7 @@ class AppendUnit:
 
     @property
     def column(self) -> str:
-        return key_column(self.records, self.node.per or "") or ""
+        return grain_of(self.node)
 
     def _keys_joined(self) -> list[pl.Series]:
         """Keys of rows of joined inputs that are others now than at the last commit."""
@@ -162,16 +162,16 @@ class AppendUnit:
 
     def _stood_under(self, known: InputPart, new: InputPart, name: str) -> pl.Series:
         """Keys under which earlier versions of the new rows of another bronze table stood: a line may move."""
-        own = tables.spec(tables.by_name(known.table)).key
-        ids = read_part(self.lake, new).select(own[0]).collect().to_series()
-        hit = [] if name in own else self._files_with(known.table, own[0], known.files, ids)
-        earlier = self.lake.scan(known.table, hit).filter(pl.col(own[0]).is_in(ids.implode()))
+        if not (own := joined_key(self.node, known.table)):
+            return pl.Series(name, [], tables.schema(tables.by_name(known.table))[name])
+        ids = read_part(self.lake, new).select(own).collect().to_series()
+        hit = self._files_with(known.table, own, known.files, ids)
+        earlier = self.lake.scan(known.table, hit).filter(pl.col(own).is_in(ids.implode()))
         return earlier.select(name).collect().to_series()
 
     def _files_with(self, table: str, column: str, files: Sequence[File], keys: pl.Series) -> list[File]:
         """Files that may hold one of the keys. Of keys that are personal no directory is kept: all are looked into."""
-        is_personal = column in tables.pii_columns(tables.by_name(table))
-        return list(files) if is_personal else files_with(self.lake, table, column, files, keys)
+        return files_with(self.lake, table, column, files, keys) if is_listed(table, column) else list(files)
 
     @property
     def _owners(self) -> tuple[str, ...]:
@@ -271,6 +271,23 @@ class AppendUnit:
             kept.append(self.lake.write_file(QUARANTINE, new, partition))
         if len(kept) > len(held) or healed.len():
             _note(QUARANTINE, held, folded(self.lake, Quarantine, kept, partition), result)
+
+
+def grain_of(node: Node) -> str:
+    """The column of a record table's bronze rows that holds the key of its grain."""
+    return key_column(node.records or "", node.per or "") or ""
+
+
+def joined_key(node: Node, table: str) -> str:
+    """The column by which earlier versions of the rows of a joined bronze table are found; empty where its key holds
+    the node's grain, under which they stay."""
+    own = tables.spec(tables.by_name(table)).key
+    return "" if key_column(table, node.per or "") in own else own[0]
+
+
+def is_listed(table: str, column: str) -> bool:
+    """Whether a directory of keys is kept: of personal ones there is none."""
+    return column not in tables.pii_columns(tables.by_name(table))
 
 
 def _facts(current: Current, made: pl.DataFrame) -> dict[str, int]:

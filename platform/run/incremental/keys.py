@@ -81,6 +81,11 @@ def files_with(lake: Lake, table: str, column: str, files: Sequence[File], value
     return [named[path] for path in sorted(found & named.keys())]
 
 
+def cover(lake: Lake, table: str, column: str, files: Sequence[File]) -> None:
+    """Hash the keys of those of ``files``, all of the table's, that are not known yet."""
+    _covering(lake, table, column, {f.path: f for f in files})
+
+
 def _covering(lake: Lake, table: str, column: str, named: dict[str, File]) -> list[KeyRun]:
     """Runs that together cover the files, made and merged as needed."""
     folder = f"{KEYS}/{table}/{column}/{pl.__version__}"  # hashes are stable within one version of Polars
@@ -162,4 +167,4 @@ def _delete(lake: Lake, table: str, folder: str, runs: list[KeyRun]) -> None:
     lake.delete(path for path in every if not path.startswith(f"{folder}/") and f"/{pl.__version__}/" not in path)
 
 
-__all__ = ["KEYS", "files_with"]
+__all__ = ["KEYS", "cover", "files_with"]

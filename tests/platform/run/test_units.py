@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform.lake import Lake, bucket_numbers
-from customer360.platform.run.units import _by_bucket, lies_by
+from customer360.platform.run import units
+from customer360.platform.run.units import _by_bucket, inserted, lies_by
 
 ROW = st.tuples(
     st.sampled_from([None, "a", "b", "ä"]),
@@ -31,6 +32,26 @@ def test_rows_lie_by_columns_where_sorting_changes_nothing(rows: list[tuple[obje
     stays = given_rows.equals(given_rows.sort(order, nulls_last=True))
     assert lies_by(given_rows, order) == stays
     assert lies_by(given_rows.sort(order, nulls_last=True), order)
+
+
+WHO = st.sampled_from(["a", "b", "ba", "ä", "z"])
+PAIRS = st.sets(st.tuples(WHO, st.integers(0, 4)), max_size=12)
+
+
+@given(PAIRS, PAIRS, st.sets(WHO), st.booleans(), st.booleans())
+def test_rows_of_some_subjects_are_put_where_sorting_would_put_them(
+    stored: set[tuple[str, int]], made: set[tuple[str, int]], touched: set[str], is_one: bool, is_wide: bool
+) -> None:
+    schema, order = {"who": pl.String, "n": pl.Int64}, ["who", "n"]
+    held = pl.DataFrame(sorted(stored), schema=schema, orient="row").sort(order)
+    rows = pl.DataFrame([row for row in made if row[0] in touched], schema=schema, orient="row")
+    names = pl.Series(sorted(touched, reverse=True), dtype=pl.String)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(units, "SLICED", 10_000 if is_wide else 0)
+        found = inserted(held, rows, names, "who", order, is_one=is_one)
+    rest = [row for row in stored if row[0] not in touched]
+    assert found.rows() == sorted([*rest, *rows.rows()], key=lambda row: (row[0].encode(), row[1]))
+    assert found.n_chunks() == 1
 
 
 def test_rows_never_lie_by_a_nested_column() -> None:

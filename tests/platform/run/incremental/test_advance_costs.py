@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from customer360.platform.run import following
-from customer360.platform.run.incremental import advance, appended
+from customer360.platform.run.incremental import advance, appended, keys
 
 
 def first(shop: Any) -> None:
@@ -55,3 +55,31 @@ def test_the_seconds_of_a_table_that_advances_are_its_own(shop: Any, monkeypatch
     nodes = shop.run()
     assert all("rows_new" in nodes[name].facts for name in ("silver.t_sales", "silver.t_lines"))
     assert nodes["silver.t_sales"].seconds < 0.3 <= nodes["silver.t_lines"].seconds
+
+
+def test_a_first_batch_hashes_no_key_that_a_whole_build_read(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, plain = list[str](), keys._made
+    monkeypatch.setattr(keys, "_made", lambda *a: (hashed.extend(f.path for f in a[4]), plain(*a))[1])
+    first(shop)
+    whole = {f.path for name in ("bronze.t_sales", "bronze.t_lines") for f in shop.lake.files(name)}
+    assert whole <= set(hashed), "the directories are made at the end of the run"
+    hashed.clear()
+    shop.deliver("sales", "s0,a0,3,2")
+    shop.deliver("lines", "l0,s0,x")
+    nodes = shop.run()
+    assert all("rows_new" in nodes[name].facts for name in ("silver.t_sales", "silver.t_lines"))
+    assert not whole.intersection(hashed)
+
+
+def test_a_directory_that_cannot_be_made_fails_no_run(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError("no place")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "_made", broken)
+        first(shop)
+    assert "are hashed by the next batch" in caplog.text
+    shop.deliver("sales", "s0,a0,3,2")
+    assert "rows_new" in shop.run()["silver.t_sales"].facts
