@@ -41,7 +41,7 @@ from customer360.platform.sources.spool import sweep
 from customer360.platform.sources.stated import contract_faults, made_by, reading_of, schema_contract_of, usual_columns
 from customer360.platform.sources.values import Reading
 
-TOLD = 3  # of the files that only look new, those that a run names
+TOLD = 3  # of the files that only look new, and of the inputs that a note is on, those that a run names
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ class _Intake:
     has_more: bool = False  # batches wait until it is known what schema the first one leaves
     lag: Lag | None = None  # what waited when it was looked at
     schema: schemas.Version | None = None  # what is known of it before the first of them
+    notes: Counter[str] = field(default_factory=Counter)  # on its inputs, and of how many
+
+    def say(self, address: str, note: str) -> None:
+        """Say a note on an input, one by one where it is on few of them."""
+        self.notes[note] += 1
+        tell = telemetry.event if self.notes[note] <= TOLD else telemetry.log.debug
+        tell(f"{self.name} {address}: {note}")
+
+    def say_rest(self) -> None:
+        for note, count in self.notes.items():
+            if count > TOLD:
+                telemetry.event(f"{self.name}: {count - TOLD:,} more inputs: {note}")
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -211,7 +223,7 @@ def _land(
         else:
             intake.landed.setdefault(unit.batch.seq, []).append(result)
             for note in result.notes:
-                telemetry.event(f"{unit.name} {unit.address}: {note}")
+                intake.say(unit.address, note)
             for warning in result.warnings:
                 telemetry.log.warning(f"{unit.name} {unit.address}: {warning}")
             reached(f"after write bronze {unit.name}")
@@ -228,6 +240,7 @@ def _finished(
     lake: Lake, landing: Landing, intake: _Intake, start: float, executor: Executor, rules: dict[str, Any], loss: float
 ) -> Iterator[SourceRun]:
     """Commit what was read of a source, let it go there, and note it."""
+    intake.say_rest()
     for run in _settled(lake, intake, start, executor, rules, loss):
         added = [add for landed in intake.landed.values() for part in landed for add in part.bronze]
         newest = newest_of(intake.source, added) if run.failure is None else ""

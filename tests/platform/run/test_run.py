@@ -262,3 +262,15 @@ def test_a_node_is_current_only_where_all_its_tables_are_of_its_last_commit(fill
         for name, version in zip(names, versions, strict=True):
             lake.commit(name, [], [], app=job.app, app_version=version)
         assert is_current(job) is expected
+
+
+def test_a_note_on_many_files_of_a_source_is_said_of_few(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for number in range(5):
+        shop.orders(f"{number}.csv", f"o{number},c1,5")
+        path = shop.root / f"landing/orders/{number}.csv"
+        path.write_bytes(path.read_bytes().replace(b"c1", "cé".encode("cp1252")))
+    shop.run()
+    said = [line for line in caplog.messages if "read as Windows-1252" in line]
+    assert [line.startswith("orders orders/") for line in said] == [True] * 3 + [False]
+    assert "2 more inputs" in said[-1]
