@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from logging import DEBUG, INFO, WARNING
 from types import MappingProxyType
 from typing import Any
 
@@ -80,18 +81,17 @@ class _Intake:
     has_more: bool = False  # batches wait until it is known what schema the first one leaves
     lag: Lag | None = None  # what waited when it was looked at
     schema: schemas.Version | None = None  # what is known of it before the first of them
-    notes: Counter[str] = field(default_factory=Counter)  # on its inputs, and of how many
+    notes: Counter[tuple[int, str]] = field(default_factory=Counter)  # on its inputs by level, and of how many
 
-    def say(self, address: str, note: str) -> None:
+    def say(self, level: int, address: str, note: str) -> None:
         """Say a note on an input, one by one where it is on few of them."""
-        self.notes[note] += 1
-        tell = telemetry.event if self.notes[note] <= TOLD else telemetry.log.debug
-        tell(f"{self.name} {address}: {note}")
+        self.notes[level, note] += 1
+        telemetry.log.log(level if self.notes[level, note] <= TOLD else DEBUG, f"{self.name} {address}: {note}")
 
     def say_rest(self) -> None:
-        for note, count in self.notes.items():
+        for (level, note), count in self.notes.items():
             if count > TOLD:
-                telemetry.event(f"{self.name}: {count - TOLD:,} more inputs: {note}")
+                telemetry.log.log(level, f"{self.name}: {count - TOLD:,} more inputs: {note}")
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -223,9 +223,9 @@ def _land(
         else:
             intake.landed.setdefault(unit.batch.seq, []).append(result)
             for note in result.notes:
-                intake.say(unit.address, note)
+                intake.say(INFO, unit.address, note)
             for warning in result.warnings:
-                telemetry.log.warning(f"{unit.name} {unit.address}: {warning}")
+                intake.say(WARNING, unit.address, warning)
             reached(f"after write bronze {unit.name}")
         left[unit.name] -= 1
         if not left[unit.name] and not is_grouped(intake.source):  # groups are gathered by units of their own
