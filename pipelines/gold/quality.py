@@ -128,7 +128,8 @@ def record_quality(
     attributes = list(params.customers.attributes)
     # Who has one record has nothing to compare, and most have one; a golden value is made plain once a person.
     plain = {a: _plain(pl.when(pl.col("record_count") > 1).then(a), a) for a in attributes}
-    golden = silver_people.select("person_id", "record_count", **{f"golden_{a}": e for a, e in plain.items()})
+    others = silver_people.filter(pl.col("record_count") > 1)
+    golden = others.select("person_id", "record_count", **{f"golden_{a}": e for a, e in plain.items()})
     joined = silver_customer_records.join(
         silver_identities.select("record_id", "person_id"), on="record_id", how="left"
     ).join(golden, on="person_id", how="left")
