@@ -79,8 +79,10 @@ def renew_index(
 def is_made_of(index: IdentityIndex, pins: Pins, rules: IdentityRules) -> bool:
     """Whether only the records can say another thing than they said to this index."""
     now: dict[str, Any] = made_of(pins, rules)
-    held_rules = IdentityRules.model_validate(index.manifest["rules"])  # not as they lie: sets lie in any order
-    if held_rules != rules or any(index.manifest.get(name) != value for name, value in now.items() if name != "rules"):
+    if any(index.manifest.get(name) != value for name, value in now.items() if name != "rules"):
+        return False
+    # Not as they lie, since sets lie in any order; and after the code, which tells whether they can be read.
+    if IdentityRules.model_validate(index.manifest["rules"]) != rules:
         return False
     held = (pl.read_ipc(index.folder / name) for name in (FREQUENCIES, HUBS))
     return all(one.equals(other) for one, other in zip(held, (pins.frequencies, pins.hubs), strict=True))

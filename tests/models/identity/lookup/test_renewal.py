@@ -164,15 +164,16 @@ def test_many_changes_join_the_parts(standing, held: Pins, tmp_path: Path) -> No
     assert not (tmp_path / "3").exists()
 
 
-def test_other_pins_or_rules_make_all_anew(standing, held: Pins, tmp_path: Path, monkeypatch) -> None:
+def test_other_pins_rules_or_code_make_all_anew(standing, held: Pins, tmp_path: Path) -> None:
     rows, owner, before = standing
     tighter = RULES.model_copy(update={"stitching": Stitching()})
     assert renewed(tmp_path / "2", before, rows, owner, held, tighter)[0] is None
     hubs = replace(held, hubs=pl.concat([held.hubs, held.hubs.clear().vstack(held.frequencies.head(1).select(
         column=pl.lit("phone_std"), value="value"))]))  # fmt: skip
     assert renewed(tmp_path / "2", before, rows, owner, hubs)[0] is None
-    monkeypatch.setattr(renewal, "made_of", lambda *_: {"code": "another"})
-    assert renewed(tmp_path / "2", before, rows, owner, held)[0] is None
+    upgraded = replace(before, manifest=before.manifest | {"code": "of before", "rules": {"unknown": 1}})
+    assert renewed(tmp_path / "2", upgraded, rows, owner, held)[0] is None
+    assert renewed(tmp_path / "2", before, rows, owner, held)[0], "and with the same it is taken over"
 
 
 def test_where_files_have_one_name_alone_they_are_copied(standing, held: Pins, tmp_path: Path, monkeypatch) -> None:
