@@ -53,7 +53,9 @@ def device_links(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching)
         .sort("visitor_id", "first_at")
     )
     # Two accounts of one person in a row are one stretch of that person.
-    stretch = (pl.col("owner") != pl.col("owner").shift()).fill_null(True).cum_sum().over("visitor_id")
+    # The rows lie by device: counted through all of them, a stretch is one of one device.
+    starts = [(pl.col(name) != pl.col(name).shift()).fill_null(True) for name in ("visitor_id", "owner")]
+    stretch = pl.any_horizontal(starts).cum_sum()
     stretches = (
         owned.with_columns(stretch=stretch)
         .group_by("visitor_id", "stretch")

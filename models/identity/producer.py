@@ -321,7 +321,8 @@ def _standing(
     firms = stored.names.filter(pl.col("record_id").is_in(found.firms["record_id"].implode()))["record"]
     is_firm = pl.col("record").is_in(firms.implode())
     beside = members.filter(pl.col("person").is_in(members.filter(is_firm)["person"].implode()))
-    mixed = beside.filter(is_firm.n_unique().over("person") > 1)["record"]
+    others = beside.filter(~is_firm)["person"]
+    mixed = beside.filter(pl.col("person").is_in(others.implode()))["record"]
     astray = touching.astray(lake, stored, stands)
     rows = None if stands is None else stands.rows
     standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"], rows)

@@ -10,7 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from customer360.models.identity.batch import pins
+from customer360.models.identity.batch.pins import Pins
+from customer360.models.identity.batch.standing import VERSIONED
 from customer360.models.identity.lookup.index import IdentityIndex, IdentityIndexError, write_index
+from customer360.models.identity.lookup.renewal import renew_index
 from customer360.models.identity.organisations.telling import ORGANISATION
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import online
@@ -35,16 +38,34 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
     folder = home / str(version)
     if not _serves(folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
-        known = lake.scan(IDENTITIES, version=version).filter(pl.col("entity_type").ne_missing(ORGANISATION))
-        persons = known.select("record_id", "person_id").collect()
-        persons = persons.filter(~pl.col("person_id").is_in(leaving(lake, persons)))
-        records = lake.scan(RECORDS).collect().join(persons, on="record_id", how="semi")
-        write_index(folder, records, persons, held, rules)
-        sizes = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
-        write_durably(folder / CHECKS, json.dumps(sizes))
+        _write(folder, lake, _latest(state, version), held, rules)
     for old in stored(state)[:-KEEP]:
         shutil.rmtree(old)
     return folder
+
+
+def _write(folder: Path, lake: Lake, before: IdentityIndex | None, held: Pins, rules: IdentityRules) -> None:
+    """Write an index, and last the sizes and checksums of its files."""
+    known = lake.scan(IDENTITIES, version=int(folder.name)).filter(pl.col("entity_type").ne_missing(ORGANISATION))
+    persons = known.select("record_id", "person_id", VERSIONED).collect()
+    persons = persons.filter(~pl.col("person_id").is_in(leaving(lake, persons)))
+
+    def read(ids: pl.Series) -> pl.DataFrame:
+        return lake.scan(RECORDS).filter(pl.col("record_id").is_in(ids.implode())).collect()
+
+    taken = None if before is None else renew_index(folder, before, persons, read, held, rules)
+    if taken is None:
+        write_index(folder, read(persons["record_id"]), persons, held, rules)
+        taken = frozenset()
+    told = {} if before is None else {name: sums for name, sums in _checks(before.folder).items() if name in taken}
+    sizes = {file.name: told.get(file.name) or fingerprint(file) for file in sorted(folder.iterdir())}
+    write_durably(folder / CHECKS, json.dumps(sizes))
+
+
+def _latest(state: Path, version: int) -> IdentityIndex | None:
+    """The newest sound index of identities of before a version."""
+    earlier = (folder for folder in reversed(stored(state)) if int(folder.name) < version)
+    return next((index for folder in earlier if (index := _opened(folder)) is not None), None)
 
 
 def check(folder: Path) -> IdentityIndex:
@@ -71,7 +92,7 @@ def _check_sizes(folder: Path) -> None:
 
 
 def _checks(folder: Path) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 by file; empty for an index of before they were noted."""
+    """Size and SHA-256 by file; empty where none were noted."""
     try:
         found: dict[str, tuple[int, str]] = json.loads((folder / CHECKS).read_text(encoding="utf-8"))
         return {name: (int(size), str(digest)) for name, (size, digest) in found.items()}
@@ -88,11 +109,15 @@ def stored(state: Path) -> list[Path]:
 
 
 def _serves(folder: Path) -> bool:
+    """Whether it was written to its end, and is as it was written."""
+    return _opened(folder) is not None
+
+
+def _opened(folder: Path) -> IdentityIndex | None:
     try:
-        check(folder)
+        return check(folder) if (folder / CHECKS).is_file() else None
     except IdentityIndexError:
-        return False
-    return True
+        return None
 
 
 def delete_indexes(state: Path) -> None:

@@ -1,40 +1,42 @@
 """Records by block key, for looking up one record at request time.
 
-An index is a folder: what the model compares of every record, with its person (`records.arrow`, memory-mapped); the
-hashed block keys, key by key in order, with the row that each belongs to (`keys.npy`, `rows.npy`); the shares of values
-and the hubs (`pins.*`) and the rules. It is written whole and never changed; every process that opens it shares its
-pages, and a look-up touches a few of them.
+An index is a folder: a part with all records (`parts`), memory-mapped; the shares of values and the hubs (`pins.*`)
+and the rules. Every process that opens it shares its pages, and a look-up touches a few of them. It never changes: what
+a batch brings makes another one, of the same large files and a small part beside them (`renewal`), with the records
+that came or changed since the large one was written; their rows in that are hidden.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from customer360.models.identity.batch import pins as pinning
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.evidence.features import IDENTIFIER_PREFIX, KEY_PREFIX
+from customer360.models.identity.batch.standing import versioned
+from customer360.models.identity.evidence.features import IDENTIFIER_PREFIX
 from customer360.models.identity.lookup.evidence import Shares, SingleEvidence
+from customer360.models.identity.lookup.parts import Numbers, Part, mapped
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.models.identity.weighing.model import IdentityModel
+from customer360.platform import graph
 from customer360.platform.errors import ModelError
 
 if TYPE_CHECKING:
     from customer360.models.identity.lookup.scorer import Scorer
 
-RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
-FORMAT = 6  # of the files; another one is written again
+FORMAT = 7  # of the files; another one is written again
 FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
+CHANGED = "changed-"  # names of the small part's files begin so
+HIDDEN = "hidden.npy"  # rows of the large part, in order
 
 
 class IdentityIndexError(ModelError):
@@ -43,38 +45,50 @@ class IdentityIndexError(ModelError):
 
 def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins: Pins, rules: IdentityRules) -> None:
     """Write an index of customer records (as `standardize` takes them), each with its person of ``persons``
-    (record_id, person_id). The manifest is written last: a folder without one is no index.
-    """
+    (record_id, person_id)."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = pinning.evidence(records, pins, rules).join(persons.select("record_id", "person_id"), on="record_id")
-    keys = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
-    numbers = {NUMBER_PREFIX + i.column: i.max_records for i in rules.stitching.identifiers}
-    names = [*keys, *(name for name in numbers if name in rows.columns)]
-    ranges, listed, place = {}, [], 0
-    for name in names:
-        found = rows.select(key=name).with_row_index("row").drop_nulls("key").sort("key", "row")
-        ranges[name] = (place, place + found.height)
-        place += found.height
-        listed.append(found.select("key", pl.col("row").cast(pl.Int64)))
-    every = pl.concat(listed)
-    np.save(folder / KEYS, every["key"].to_numpy())
-    np.save(folder / ROWS, every["row"].to_numpy())
-    # One batch: taking rows out of several would copy them all.
-    batch = rows.drop(keys).rechunk()
-    batch.write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest(), record_batch_size=max(batch.height, 1))
+    write_whole(folder, part_of(records, persons, pins, rules), pins, rules)
+
+
+def write_whole(folder: Path, part: Part, pins: Pins, rules: IdentityRules) -> None:
+    """Write an index of one part. The manifest is written last: a folder without one is no index."""
+    part.write(folder, "")
     pins.frequencies.write_ipc(folder / FREQUENCIES)
     pins.hubs.write_ipc(folder / HUBS)
-    manifest = {
+    write_manifest(folder, made_of(pins, rules) | {"ranges": part.ranges, "changed": None})
+
+
+def part_of(records: pl.DataFrame, persons: pl.DataFrame, pins: Pins, rules: IdentityRules) -> Part:
+    """What an index holds of customer records that have a person."""
+    rows = versioned(pinning.evidence(records, pins, rules), pins)
+    rows = rows.join(persons.select("record_id", "person_id"), on="record_id", how="inner", maintain_order="left")
+    return Part.of(rows, _numbers(rules))
+
+
+def made_of(pins: Pins, rules: IdentityRules) -> dict[str, Any]:
+    """Of a manifest all but what the records decide. Records and person apart, nothing else decides what an index
+    says."""
+    return {
         "format": FORMAT,
         "polars": pl.__version__,
-        "ranges": ranges,
-        "caps": pins.caps | numbers,
+        "code": graph.code_fingerprint(part_of, []),
+        "pins": pins.version,
+        "caps": pins.caps | _numbers(rules),
         "model": pins.model.model_dump(mode="json"),
         "rules": rules.model_dump(mode="json"),
         "records": pins.records,
         "basis": pins.basis,
     }
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write what makes a folder an index."""
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _numbers(rules: IdentityRules) -> dict[str, int]:
+    """Columns with a verified number, and the most records that may share one."""
+    return {NUMBER_PREFIX + i.column: i.max_records for i in rules.stitching.identifiers}
 
 
 @dataclass(frozen=True)
@@ -83,9 +97,9 @@ class IdentityIndex:
 
     folder: Path
     manifest: Mapping[str, Any]
-    keys: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    records: pa.RecordBatch
+    base: Part
+    changed: Part | None = None
+    hidden: Numbers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @classmethod
     def open(cls, folder: Path) -> IdentityIndex:
@@ -104,8 +118,10 @@ class IdentityIndex:
             )
         if manifest.get("format") != FORMAT:
             raise IdentityIndexError("the identity index was written by another version of this library; publish again")
-        records = pa.ipc.open_file(pa.memory_map(str(folder / RECORDS))).get_batch(0)
-        return cls(folder, manifest, _mapped(folder / KEYS), _mapped(folder / ROWS), records)
+        base = Part.open(folder, "", manifest["ranges"])
+        if manifest["changed"] is None:
+            return cls(folder, manifest, base)
+        return cls(folder, manifest, base, Part.open(folder, CHANGED, manifest["changed"]), mapped(folder / HIDDEN))
 
     @cached_property
     def rules(self) -> IdentityRules:
@@ -124,13 +140,13 @@ class IdentityIndex:
     @cached_property
     def identifiers(self) -> tuple[str, ...]:
         """Columns with a person's own number that the records have."""
-        names = (name for name in self.records.schema.names if name.startswith(IDENTIFIER_PREFIX))
+        names = (name for name in self.base.records.schema.names if name.startswith(IDENTIFIER_PREFIX))
         return tuple(name.removeprefix(IDENTIFIER_PREFIX) for name in names)
 
     @cached_property
     def numbers(self) -> tuple[str, ...]:
         """Columns with a verified number that the records have."""
-        names = (name for name in self.records.schema.names if name.startswith(NUMBER_PREFIX))
+        names = (name for name in self.base.records.schema.names if name.startswith(NUMBER_PREFIX))
         return tuple(name.removeprefix(NUMBER_PREFIX) for name in names)
 
     @cached_property
@@ -150,23 +166,31 @@ class IdentityIndex:
         """Rows of the records that share a block key or a verified number with this one; a value that too many records
         share tells nothing."""
         found: set[int] = set()
-        for name, (start, end) in self.manifest["ranges"].items():
-            if row.get(name) is None:
+        others: set[int] = set()
+        for name in self.manifest["ranges"]:
+            key, cap = row.get(name), self.manifest["caps"][name]
+            if key is None:
                 continue
-            part = self.keys[start:end]
-            first, last = int(np.searchsorted(part, row[name], "left")), int(np.searchsorted(part, row[name], "right"))
-            if last - first < self.manifest["caps"][name]:  # with the asked record it would be one more
-                found.update(self.rows[start + first : start + last].tolist())
-        if not found:
-            return []
-        return pl.DataFrame(pl.from_arrow(self.records.take(pa.array(sorted(found))))).rows(named=True)
+            base = self.base.sharing(name, key)
+            more = base[:0] if self.changed is None else self.changed.sharing(name, key)
+            if len(base) + len(more) - len(self.hidden) < cap:
+                base = _without(base, self.hidden)
+                if len(base) + len(more) < cap:  # with the asked record it would be one more
+                    found.update(base.tolist())
+                    others.update(more.tolist())
+        rows = self.base.take(found) + (self.changed.take(others) if self.changed else [])
+        return sorted(rows, key=lambda known: str(known["record_id"]))
+
+
+def _without(rows: Numbers, hidden: Numbers) -> Numbers:
+    """The rows that are not hidden; those lie in order."""
+    if not len(hidden):
+        return rows
+    places = np.searchsorted(hidden, rows)
+    return rows[hidden[np.minimum(places, len(hidden) - 1)] != rows]
 
 
 def _shares_of(part: pl.DataFrame) -> Shares:
     known = part.drop_nulls("value")
     unseen: list[float] = part.filter(pl.col("value").is_null())["share"].to_list()
     return Shares(known["value"].to_numpy(), known["share"].to_numpy(), next(iter(unseen), None))
-
-
-def _mapped(file: Path) -> NDArray[Any]:
-    return np.load(file, mmap_mode="r")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from customer360.models.identity.links import identity_links
+from customer360.models.identity.links import device_links, identity_links
 from customer360.models.identity.rules import Stitching
 from customer360.pipelines.rules import ValidationRules
 from customer360.pipelines.silver.behavior import visitor_logins
@@ -101,3 +101,14 @@ def test_a_clock_that_runs_ahead_logs_nobody_in():
     told = told.with_columns(_source_system=pl.lit("SHOP"), _ingested_at=pl.lit(START))
     assert visitor_logins(told, ValidationRules()).collect().is_empty()
     assert visitor_logins(told, ValidationRules(ahead_hours=48)).collect().height == 1
+
+
+def test_one_person_on_two_devices_has_a_stretch_on_each():
+    events = [("one", "A"), ("two", "A"), ("one", None), ("two", None), ("two", "B"), ("three", "B"), ("three", None)]
+    assert owners(*events) == ["ann", "ann", "ann", "v:two", "bob", "bob", "bob"]
+    rows = [(name, "SHOP", who, START, START) for name, who in (("one", "A"), ("three", "A"), ("two", "A2"))]
+    schema = dict.fromkeys(("visitor_id", "source_system", "customer_id"), pl.String)
+    schema |= dict.fromkeys(("first_at", "last_at"), pl.Datetime("us", "UTC"))
+    logins = pl.DataFrame(rows, schema=schema, orient="row").lazy()
+    devices = device_links(RESOLVED.lazy(), logins, RULES).collect()
+    assert devices["identifier"].to_list() == ["one", "three", "two"] and devices["valid_to"].null_count() == 3
