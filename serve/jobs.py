@@ -51,15 +51,9 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import expiry, money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import (
-    IDENTITIES,
-    PROFILES,
-    has_nobody,
-    hide_person,
-    is_published,
-    publish_gold,
-)
 from customer360.serve.publication.indexes import delete_indexes, publish_index
+from customer360.serve.publication.inputs import IDENTITIES, PROFILES
+from customer360.serve.publication.publishing import has_nobody, hide_person, is_published, publish_gold
 from customer360.serve.publication.rankers import renew_ranker
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.publication.vectors import renew_vectors

@@ -22,7 +22,7 @@ from customer360.platform.run import FAILED, RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import alerting, jobs, modelling
 from customer360.serve.compose import rules_kept
-from customer360.serve.publication.documents import PUBLISHED
+from customer360.serve.publication.inputs import PUBLISHED
 
 REGISTERED = "gold.recommendation_models"
 # The activities of the gold pipeline, by the tables that they are for.

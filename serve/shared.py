@@ -82,6 +82,11 @@ class Home:
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # unsound: `doctor` names it, and nobody else needs it
 
+    def needs(self, state: Path, name: str) -> set[str]:
+        """Ids of other folders without which one cannot be used: the whole publication that another changes."""
+        told = json.loads((self.folders(state) / name / self.manifest).read_text(encoding="utf-8"))
+        return {told["base"]} if told.get("base") else set()
+
     def current(self, state: Path) -> str | None:
         """The id in service; None where there is none, or the pointer says nothing."""
         try:
@@ -219,6 +224,8 @@ def _shared(home: Home, state: Path, before: Told) -> Shared:
     stays: the machines that follow have it sound."""
     current, folders = home.current(state), home.stored(state)
     is_damaged = current not in folders if current is not None else bool(home.generations and folders)
+    if current is not None and not is_damaged:
+        is_damaged = not home.needs(state, current) <= folders.keys()
     if home.name in before.homes and is_damaged:
         telemetry.log.error(
             f"what is in service of {home.name} is damaged and not shared; `customer360 doctor` names it"

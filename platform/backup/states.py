@@ -7,6 +7,7 @@ nobody fetched, the token of a local Ray), locks, logs, and files under way.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -136,10 +137,26 @@ def _check_publications(tree: FolderTree, found: Files, repository: Repository) 
     for path in [p for p in found if p.rpartition("/")[2] == publications.CURRENT]:
         home = path.rpartition("/")[0]
         named = b"".join(repository.read(found[path])).decode("ascii", "replace").strip()
-        needed = {f"{home}/generations/{named}/{name}" for name in (publications.MANIFEST, publications.DATA)}
+        needed = _needed(home, named)
+        if (manifest := f"{home}/generations/{named}/{publications.MANIFEST}") in found:
+            base = _base_of(b"".join(repository.read(found[manifest])))
+            needed |= _needed(home, base) if base else set()
         if needed <= found.keys():
             continue
         now = b"".join(tree.read(path)).decode("ascii", "replace").strip() if tree.seen(path) else named
         if now != named or any(tree.seen(each) is not None for each in needed - found.keys()):
             raise Changed(f"{tree.root}/{home} was published to while it was copied")
         # else it was damaged before: the backup is of what there is, and `doctor` tells of it
+
+
+def _needed(home: str, generation: str) -> set[str]:
+    return {f"{home}/generations/{generation}/{name}" for name in (publications.MANIFEST, publications.DATA)}
+
+
+def _base_of(manifest: bytes) -> str | None:
+    """The whole publication that one changes; None where it is whole, or damaged."""
+    try:
+        base = json.loads(manifest).get("base")
+    except (ValueError, AttributeError):
+        return None
+    return base if isinstance(base, str) else None

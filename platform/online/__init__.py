@@ -1,10 +1,10 @@
-"""The online store: documents by kind and key, published as whole generations.
+"""The online store: documents by kind and key, published as generations.
 
 A generation is one LMDB file in its own folder below ``<state>/online/generations``, written completely, made durable
-and never changed afterwards. The file ``CURRENT`` names the one that is served; replacing that file is the publication,
-and naming an older generation again is the rollback. So a reader never sees half a publication, and a crash before the
-replacement leaves the old generation in service. Size and checksum of the file stand in the manifest, and readers use
-none that differs (``reading``).
+and never changed afterwards: of all documents, or of what differs from such a one (``changing``). The file ``CURRENT``
+names the one that is served; replacing that file is the publication, and naming an older generation again is the
+rollback. So a reader never sees half a publication, and a crash before the replacement leaves the old generation in
+service. Size and checksum of the file stand in the manifest, and readers use none that differs (``reading``).
 
 Documents are JSON text: Polars encodes whole columns of them (``struct.json_encode``), so that no row passes through
 Python on the way in, and the standard library decodes the one document that a request asks for.
@@ -17,34 +17,33 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-import lmdb
 import polars as pl
 
 from customer360.platform import telemetry
 from customer360.platform.errors import LakeError
-from customer360.platform.lake import reached
 from customer360.platform.online import files, hiding
+from customer360.platform.online.changing import Change as Change
+from customer360.platform.online.changing import TooMuch as TooMuch
+from customer360.platform.online.changing import change
 from customer360.platform.online.files import Generation as Generation
 from customer360.platform.online.files import NotPublished as NotPublished
 from customer360.platform.online.files import Unsound as Unsound
 from customer360.platform.online.hiding import COPY as COPY
 from customer360.platform.online.hiding import HIDDEN as HIDDEN
 from customer360.platform.online.hiding import Hiding as Hiding
-from customer360.platform.online.reading import MAX_ADDRESS, address
 from customer360.platform.online.reading import POLL_SECONDS as POLL_SECONDS
 from customer360.platform.online.reading import OnlineStore as OnlineStore
 from customer360.platform.online.reading import View as View
+from customer360.platform.online.reading import address, opened
+from customer360.platform.online.writing import MADE_OF, Pairs, fill, pairs_of, write
 
 KEEP = 3  # generations that stay for a rollback
-FIRST_MAP_BYTES = 64 << 20  # doubled whenever it is full
 COPY_ROWS = 10_000
-
-Pairs = list[tuple[bytes, bytes]]
 
 
 # ---- publication ----------------------------------------------------------------------------------------------
@@ -58,28 +57,83 @@ def publish(
     sources: Mapping[str, int],
     keep: int = KEEP,
     is_told: bool = True,
+    made_of: str = "",
 ) -> Generation:
     """Write a generation from frames of (kind, key, document as JSON text) and make it current.
 
     Frames are consumed one by one, so memory holds one of them. All but the newest ``keep`` generations are removed.
-    A line of the log says so, if ``is_told``.
+    A line of the log says so, if ``is_told``. ``made_of`` is kept for who asks `made_of`.
 
     Raises:
         LakeError: a key was given twice for one kind, or another publication is under way.
     """
-    counts: dict[str, int] = {}
-
-    def encoded() -> Iterator[Pairs]:
-        for frame in documents:
-            for kind, rows in frame.group_by("kind").len().iter_rows():
-                counts[kind] = counts.get(kind, 0) + rows
-            yield _pairs(frame)
-
     with _publishing(state) as home:
-        generation = _write(home, encoded(), lambda: counts, as_of, dict(sources), keep)
+        filled = _filled_with(documents)
+        generation = write(home, filled, as_of=as_of, sources=sources, keep=keep, made_of=made_of)
     if is_told:
         telemetry.event("published", generation=generation.id, as_of=as_of, **generation.counts)
     return generation
+
+
+def _filled_with(documents: Iterable[pl.DataFrame]) -> Callable[[Path], Mapping[str, int]]:
+    """What writes documents to a folder, and counts them by kind."""
+
+    def write_all(folder: Path) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+
+        def encoded() -> Iterator[Pairs]:
+            for frame in documents:
+                for kind, rows in frame.group_by("kind").len().iter_rows():
+                    counts[kind] = counts.get(kind, 0) + rows
+                yield pairs_of(frame)
+
+        fill(folder, encoded())
+        return counts
+
+    return write_all
+
+
+def amend(
+    state: Path,
+    stood: Generation,
+    changes: Iterable[Change],
+    *,
+    as_of: date,
+    sources: Mapping[str, int],
+    keep: int = KEEP,
+    made_of: str = "",
+) -> Generation | None:
+    """Publish a generation that holds what differs from a whole one: what the generation in service, ``stood``, differs
+    by, and then ``changes``. None, and nothing is done, where another is in service by now, it is not sound, or a whole
+    one is due: the base has served for long, or what differs is much.
+
+    Never of use where a person must be gone from the disk: the base holds what it held.
+
+    Raises:
+        LakeError: a key was given twice for one kind, or another publication is under way.
+    """
+    with _publishing(state) as home:
+        if (now := current(state)) is None or now.id != stood.id:
+            return None
+        try:
+            view = opened(files.folder_of(home, stood.id))
+            filled = change(home, view, changes)
+            base = stood.base or stood.id
+            generation = write(home, filled, as_of=as_of, sources=sources, keep=keep, base=base, made_of=made_of)
+        except (Unsound, TooMuch, FileNotFoundError) as why:
+            telemetry.log.info(f"everything is published anew: {why}")
+            for unfinished in (home / "generations").glob(".*"):
+                shutil.rmtree(unfinished)
+            return None
+    telemetry.event("published", generation=generation.id, as_of=as_of, **generation.counts)
+    return generation
+
+
+def made_of(state: Path, generation: Generation) -> str | None:
+    """What a sound generation was made of, in the words of who published it; None where it was not told."""
+    if MADE_OF not in generation.files:
+        return None
+    return (files.folder_of(files.home_of(state), generation.id) / MADE_OF).read_text(encoding="utf-8")
 
 
 def renew(
@@ -100,11 +154,7 @@ def renew(
         made_of, stood = dict(sources()), current(state)
         if stood is not None and dict(stood.sources) == made_of:
             return None
-        frames = list(documents())
-        counts: dict[str, int] = {}
-        for kind, rows in (row for frame in frames for row in frame.group_by("kind").len().iter_rows()):
-            counts[kind] = counts.get(kind, 0) + rows
-        return _write(home, map(_pairs, frames), lambda: counts, as_of, made_of, keep=1)
+        return write(home, _filled_with(documents()), as_of=as_of, sources=made_of, keep=1)
 
 
 def forget(state: Path, doomed: Iterable[tuple[str, str]], wait_seconds: float = 0.0) -> Generation:
@@ -120,8 +170,13 @@ def forget(state: Path, doomed: Iterable[tuple[str, str]], wait_seconds: float =
         counts = dict(view.generation.counts)
         for kind in found.values():
             counts[kind] -= 1
-        remaining = _without(view, set(found))
-        generation = _write(home, remaining, lambda: counts, view.generation.as_of, view.generation.sources, keep=1)
+
+        def write_others(folder: Path) -> Mapping[str, int]:
+            fill(folder, _without(view, set(found)))
+            return counts
+
+        of = view.generation
+        generation = write(home, write_others, as_of=of.as_of, sources=of.sources, keep=1)
     telemetry.event("published", generation=generation.id, as_of=generation.as_of, **generation.counts)
     return generation
 
@@ -142,10 +197,9 @@ def end_hiding(state: Path, then: Hiding, generation: Generation) -> None:
 
 
 def _without(view: View, doomed: set[bytes]) -> Iterator[Pairs]:
-    with view.environment.begin() as transaction:
-        kept = (pair for pair in transaction.cursor() if pair[0] not in doomed)
-        while chunk := list(islice(kept, COPY_ROWS)):
-            yield chunk
+    kept = (pair for pair in view.texts.items() if pair[0] not in doomed)
+    while chunk := list(islice(kept, COPY_ROWS)):
+        yield chunk
 
 
 def activate(state: Path, generation_id: str) -> Generation:
@@ -189,32 +243,6 @@ def current(state: Path) -> Generation | None:
         return None
 
 
-def _write(
-    home: Path,
-    batches: Iterable[Pairs],
-    counts: Callable[[], dict[str, int]],
-    as_of: date,
-    sources: dict[str, int],
-    keep: int,
-) -> Generation:
-    published_at = datetime.now(UTC)
-    identifier = published_at.strftime("%Y%m%dT%H%M%S%fZ")
-    partial = files.folder_of(home, f".{identifier}")
-    partial.mkdir()
-    _fill(partial, batches)
-    checked = {files.DATA: files.fingerprint(partial / files.DATA)}
-    generation = Generation(identifier, published_at, as_of, counts(), sources, checked)
-    files.write_manifest(partial, generation)
-    files.sync_folder(partial)
-    partial.rename(files.folder_of(home, identifier))
-    files.sync_folder(home / "generations")
-    reached("before publication")
-    files.point(home, identifier)
-    reached("after publication")
-    _prune(home, keep)
-    return generation
-
-
 @contextmanager
 def _publishing(state: Path, wait_seconds: float = 0.0) -> Iterator[Path]:
     """Hold the right to publish; it ends with the process. Unfinished work of one that died is removed."""
@@ -238,45 +266,3 @@ def _is_mine(handle: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _fill(folder: Path, batches: Iterable[Pairs]) -> None:
-    """Load batches into a new LMDB file and make it durable once, at the end."""
-    with lmdb.open(
-        str(folder), map_size=FIRST_MAP_BYTES, sync=False, metasync=False, lock=False, mode=0o600
-    ) as environment:
-        for batch in batches:
-            added = _put_growing(environment, batch)
-            if added < len(batch):
-                raise LakeError(f"{len(batch) - added} of {len(batch)} documents have a key that was published before")
-        environment.sync(True)
-
-
-def _put_growing(environment: lmdb.Environment, batch: Pairs) -> int:
-    """Keys added by one transaction; a full map aborts it, is doubled, and the whole batch is put again."""
-    while True:
-        try:
-            with environment.begin(write=True) as transaction:
-                return int(transaction.cursor().putmulti(batch, overwrite=False)[1])
-        except lmdb.MapFullError:
-            environment.set_mapsize(2 * environment.info()["map_size"])
-
-
-def _pairs(frame: pl.DataFrame) -> Pairs:
-    """Addresses and encoded documents of a frame (kind, key, document)."""
-    place = pl.concat_str("kind", pl.lit("\0"), "key")
-    frame = frame.select(
-        "kind", "key", "document", address=place.cast(pl.Binary), long=place.str.len_bytes() > MAX_ADDRESS
-    )
-    short, long = frame.filter(~pl.col("long")), frame.filter("long")
-    pairs = list(zip(short["address"].to_list(), short["document"].cast(pl.Binary).to_list(), strict=True))
-    # Keys this long are dirt of a source: rare enough to be hashed one by one.
-    return pairs + [
-        (address(kind, key), text.encode()) for kind, key, text in long.select("kind", "key", "document").iter_rows()
-    ]
-
-
-def _prune(home: Path, keep: int) -> None:
-    stored = sorted(f.name for f in (home / "generations").iterdir() if not f.name.startswith("."))
-    for identifier in set(stored[:-keep]) - {files.pointer(home)}:
-        shutil.rmtree(files.folder_of(home, identifier))

@@ -3,7 +3,8 @@
     <state>/online/CURRENT                  id of the generation in service
     <state>/online/generations/ID/          data.mdb, and generation.json with size and SHA-256 of data.mdb
 
-A generation is used only as it was written: of another size or content, cut, gone or by a newer version it is
+A generation is whole, or holds what changed since a whole one, its *base*, which stays as long as it is needed. It is
+used only as it was written, with its base: of another size or content, cut, gone or by a newer version it is
 *unsound*, with the reason in words that name no path.
 """
 
@@ -22,13 +23,14 @@ from typing import Any
 from customer360.platform.errors import LakeError
 
 MANIFEST, CURRENT, DATA = "generation.json", "CURRENT", "data.mdb"
-FORMAT = 1  # of the manifest; a higher one is of a newer version of this library
+FORMAT = 1  # of the manifest of a whole generation
+LAYERED = 2  # of one with a base; a higher one is of a newer version of this library
 _ID = re.compile(r"\d{8}T\d{12}Z")
 SETTLED_NS = 2_000_000_000  # age of a file's last change from which a further one cannot bear the same time
 KNOWN = 32  # files of which the process remembers what they hold
 _known: dict[str, tuple[tuple[int, ...], str]] = {}  # state of a file when it was read, and its SHA-256
 
-Signature = tuple[int, int, int]  # inode, bytes and time of change: equal means that nobody touched the file
+Signature = tuple[int, ...]  # inode, bytes and time of change, file by file: equal means that nobody touched one
 
 
 class NotPublished(LakeError):
@@ -42,7 +44,7 @@ class Unsound(LakeError):
 @dataclass(frozen=True)
 class Generation:
     """One publication: ``counts`` are documents by kind, ``sources`` Delta versions by table, ``files`` size and
-    SHA-256 by name (empty in those of before sizes were noted)."""
+    SHA-256 by name (empty in those of before sizes were noted), ``base`` the whole generation that it changes."""
 
     id: str
     published_at: datetime
@@ -51,6 +53,7 @@ class Generation:
     sources: dict[str, int]
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     format: int = FORMAT
+    base: str | None = None
 
 
 def home_of(state: Path) -> Path:
@@ -101,7 +104,7 @@ def read_manifest(folder: Path) -> Generation:
     """Raises Unsound: there is none, or none that this version of the library understands."""
     try:
         stored: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if int(stored.get("format", FORMAT)) > FORMAT:
+        if (form := int(stored.get("format", FORMAT))) > LAYERED:
             raise Unsound(f"{MANIFEST} was written by a newer version of this library")
         return Generation(
             id=str(stored["id"]),
@@ -110,11 +113,20 @@ def read_manifest(folder: Path) -> Generation:
             counts={str(k): int(n) for k, n in stored["counts"].items()},
             sources={str(k): int(n) for k, n in stored["sources"].items()},
             files={str(k): (int(size), str(digest)) for k, (size, digest) in stored.get("files", {}).items()},
+            format=form,
+            base=_base_of(stored),
         )
     except FileNotFoundError:
         raise Unsound(f"{MANIFEST} is gone") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
         raise Unsound(f"{MANIFEST} cannot be read ({type(fault).__name__})") from fault
+
+
+def _base_of(stored: dict[str, Any]) -> str | None:
+    base = stored.get("base")
+    if base is not None and not _ID.fullmatch(base):
+        raise ValueError("the base is no publication")
+    return base
 
 
 def fingerprint(file: Path) -> tuple[int, str]:
@@ -151,16 +163,31 @@ def check(folder: Path, *, content: bool = True) -> Generation:
             raise Unsound(f"{name} is gone") from None
         except OSError as fault:
             raise Unsound(f"{name} cannot be read ({type(fault).__name__})") from fault
+    if generation.base is not None:
+        _check_base(folder.parent / generation.base, content=content)
     return generation
 
 
-def signature(folder: Path) -> Signature | None:
-    """What tells that the data of a generation was touched; None where it is gone."""
+def _check_base(folder: Path, *, content: bool) -> None:
+    try:
+        if read_manifest(folder).base is not None:
+            raise Unsound("it is not whole itself")
+        check(folder, content=content)
+    except Unsound as fault:
+        raise Unsound(f"publication {folder.name}, which it changes: {fault}") from fault
+
+
+def signature(folder: Path, base: Path | None = None) -> Signature | None:
+    """What tells that the data of a generation, or of its base, was touched; None where one is gone."""
     try:
         found = os.stat(f"{folder}{os.sep}{DATA}")  # noqa: PTH116 - each request asks, and a Path is dear
+        own = found.st_ino, found.st_size, found.st_mtime_ns
+        if base is None:
+            return own
+        found = os.stat(f"{base}{os.sep}{DATA}")  # noqa: PTH116
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return *own, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from customer360.platform import telemetry
 from customer360.platform.online import files, hiding
 from customer360.platform.online.files import Generation, NotPublished, Signature, Unsound
 from customer360.platform.online.hiding import Hidden, Hiding
+from customer360.platform.online.layers import Layers
 
 POLL_SECONDS = 0.5  # how often a reader looks for a newer generation
 MAX_ADDRESS = 511  # bytes of a key that LMDB accepts
@@ -53,7 +54,7 @@ class View:
     view."""
 
     generation: Generation
-    environment: lmdb.Environment
+    texts: Layers
     hidden: Hidden
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -62,8 +63,7 @@ class View:
             place = address(kind, key)
             if self.hidden.holds(place):
                 return None
-            with self.environment.begin() as transaction:
-                text = transaction.get(place)
+            text = self.texts.get(place)
             return None if text is None else _read(text)
         except (lmdb.Error, ValueError) as fault:
             raise _unread(kind, fault) from fault
@@ -75,8 +75,7 @@ class View:
         none. Raises Unsound: one cannot be read."""
         try:
             places = [address(kind, key) for key in keys]
-            with self.environment.begin() as transaction:
-                found = [None if self.hidden.holds(place) else transaction.get(place) for place in places]
+            found = self.texts.mget([None if self.hidden.holds(place) else place for place in places])
             if kept is not None:
                 return [None if text is None else kept(_read(text)) for text in found]
             return [None if text is None else _read(text) for text in found]
@@ -88,13 +87,10 @@ class View:
         only their digest is kept. Raises Unsound: one cannot be read."""
         start = f"{kind}\0".encode()
         try:
-            with self.environment.begin() as transaction, transaction.cursor() as cursor:
-                found = cursor.set_range(start)
-                while found and cursor.key().startswith(start):
-                    key = cursor.key()[len(start) :].decode()
-                    if not (key.startswith("sha256:") or self.hidden.holds(cursor.key())):
-                        yield key, _read(cursor.value())
-                    found = cursor.next()
+            for place, text in self.texts.items(start):
+                key = place[len(start) :].decode()
+                if not (key.startswith("sha256:") or self.hidden.holds(place)):
+                    yield key, _read(text)
         except (lmdb.Error, ValueError) as fault:
             raise _unread(kind, fault) from fault
 
@@ -114,7 +110,7 @@ class OnlineStore:
         self._turning = threading.Lock()  # held while another generation may take the place of the one that is open
         self._view: View | None = None
         self._signature: Signature | None = None  # of the data that is open
-        self._folder: Path | None = None  # of it, kept since every request looks
+        self._folders: tuple[Path, Path | None] | None = None  # of it and its base, kept since every request looks
         self._unsound: dict[str, tuple[Signature | None, str]] = {}  # why, by id; looked at again when it changes
         self._hiding: Hiding | None = None  # None: never read
         self._hiding_file: tuple[Signature | None, str | None] = (None, None)  # as it was read, and what is wrong
@@ -207,22 +203,21 @@ class OnlineStore:
     def _serves(self, wanted: str) -> bool:
         if self._view is None or self._view.generation.id != wanted:
             return False
-        now = files.signature(files.folder_of(self._home, wanted))
+        now = files.signature(*self._folders_of(self._view.generation))
         if now is None:
             self._say(f"publication {wanted} is gone from the disk and answers from memory")
         return now is None or now == self._signature
 
     def _turn_to(self, wanted: str) -> None:
         """Open a generation; where it is unsound, or being checked still, the one that is open stays."""
-        folder = files.folder_of(self._home, wanted)
-        now = files.signature(folder)
+        now, unread = self._seen(wanted)
         if wanted in self._checked:
             (self._view, self._signature), self._aside = self._checked.pop(wanted), None
             return
         if wanted in self._unsound and self._unsound[wanted][0] == now:
             self._say(self._unsound[wanted][1])
             return
-        if self._view is not None and self._view.generation.id != wanted and now and now[1] > CHECKED_ASIDE:
+        if self._view is not None and self._view.generation.id != wanted and unread > CHECKED_ASIDE:
             self._check_aside(wanted)
             return
         self._check(wanted)
@@ -230,6 +225,31 @@ class OnlineStore:
             self._view, self._signature = self._checked.pop(wanted)
         elif self._view is not None and self._view.generation.id == wanted:
             self._view = None  # touched, and no longer what was published
+
+    def _seen(self, wanted: str) -> tuple[Signature | None, int]:
+        """The signature of a generation, and bytes that are to be read to check it: the base of the one that is open
+        was read.
+        """
+        folder, base = files.folder_of(self._home, wanted), self._base_of(wanted)
+        now = files.signature(folder, base)
+        if now is None:
+            return None, 0
+        open_ones = () if self._view is None else self._folders_of(self._view.generation)
+        return now, now[1] + (now[4] if base is not None and base not in open_ones else 0)
+
+    def _base_of(self, wanted: str) -> Path | None:
+        try:
+            base = files.read_manifest(files.folder_of(self._home, wanted)).base
+        except Unsound:  # which the check says
+            return None
+        return None if base is None else files.folder_of(self._home, base)
+
+    def _folders_of(self, generation: Generation) -> tuple[Path, Path | None]:
+        known = self._folders
+        if known is None or known[0].name != generation.id:
+            base = None if generation.base is None else files.folder_of(self._home, generation.base)
+            known = self._folders = files.folder_of(self._home, generation.id), base
+        return known
 
     def _check_aside(self, wanted: str) -> None:
         if self._aside is None or self._aside[0] != wanted or not self._aside[1].is_alive():
@@ -239,10 +259,9 @@ class OnlineStore:
 
     def _check(self, wanted: str) -> None:
         """Open a generation if it is sound, and keep it, or keep why it is not."""
-        folder = files.folder_of(self._home, wanted)
-        now = files.signature(folder)
+        now, _ = self._seen(wanted)
         try:
-            self._checked[wanted] = _open(folder), now
+            self._checked[wanted] = opened(files.folder_of(self._home, wanted)), now
             self._unsound.pop(wanted, None)
         except Unsound as fault:
             self._unsound[wanted] = now, f"publication {wanted} is damaged: {fault}"
@@ -266,16 +285,12 @@ class OnlineStore:
         return self._view is not None and self._now() != self._signature
 
     def _is_cut(self) -> bool:
-        now = self._now()
-        return now is not None and self._signature is not None and now[1] < self._signature[1]
+        now, before = self._now(), self._signature
+        return now is not None and before is not None and any(map(int.__lt__, now[1::3], before[1::3]))
 
     def _now(self) -> Signature | None:
-        view, folder = self._view, self._folder
-        if view is None:
-            return None
-        if folder is None or folder.name != view.generation.id:
-            folder = self._folder = files.folder_of(self._home, view.generation.id)
-        return files.signature(folder)
+        view = self._view
+        return None if view is None else files.signature(*self._folders_of(view.generation))
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         return self.view().get(kind, key)
@@ -288,20 +303,28 @@ class OnlineStore:
         return self.view().generation
 
 
-def _open(folder: Path) -> View:
-    """Raises Unsound."""
+def opened(folder: Path) -> View:
+    """A sound generation, open. Raises Unsound."""
     generation = files.check(folder)
     try:
-        with _OPENING:
-            path = str(folder.resolve())
-            environment = _OPEN.get(path)
-            if environment is None:
-                # The file never changes, so readers need no lock table and leave no trace in the folder.
-                environment = _OPEN[path] = lmdb.open(path, readonly=True, lock=False, create=False)
-        _check_length(folder, environment)
+        if generation.base is None:
+            texts = Layers(_environment(folder))
+        else:
+            texts = Layers(_environment(folder.parent / generation.base), _environment(folder))
     except (OSError, lmdb.Error) as fault:
         raise Unsound(f"{files.DATA} cannot be opened ({type(fault).__name__})") from fault
-    return View(generation, environment, Hidden())
+    return View(generation, texts, Hidden())
+
+
+def _environment(folder: Path) -> lmdb.Environment:
+    with _OPENING:
+        path = str(folder.resolve())
+        environment = _OPEN.get(path)
+        if environment is None:
+            # The file never changes, so readers need no lock table and leave no trace in the folder.
+            environment = _OPEN[path] = lmdb.open(path, readonly=True, lock=False, create=False)
+    _check_length(folder, environment)
+    return environment
 
 
 def _check_length(folder: Path, environment: lmdb.Environment) -> None:

@@ -167,7 +167,7 @@ async def current_view(request: Request) -> ServedView:
     refusals: Refusals = request.app.state.refusals
     return ServedView(
         view.generation,
-        view.environment,
+        view.texts,
         view.hidden,
         stale_because(request.app, view.generation, is_let_in=True),
         refusals,

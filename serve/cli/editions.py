@@ -20,7 +20,7 @@ def list_command(config: ConfigOption = None) -> None:
     from customer360.platform.lake import editions
     from customer360.platform.run import lake_of
     from customer360.serve.cli import report
-    from customer360.serve.publication.documents import PROFILES
+    from customer360.serve.publication.inputs import PROFILES
 
     lake = lake_of(configured(config))
     current = editions.current_edition(lake, PROFILES, lake.files(PROFILES))

@@ -24,10 +24,9 @@ LEAST_RECEIPTS = 20
 ALL = "all"
 
 
-def bought(purchases: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """What each known person bought, from purchases of (a bucket of) `gold.interactions`."""
-    own = purchases.join(known, on="person_id", how="semi")
-    last = own.group_by("person_id", "product_id").agg(pl.col("on").max())
+def bought(purchases: pl.DataFrame) -> pl.DataFrame:
+    """What each person bought, from purchases of (a bucket of) `gold.interactions`."""
+    last = purchases.group_by("person_id", "product_id").agg(pl.col("on").max())
     listed = (
         last.sort("person_id", "on", "product_id", descending=[False, True, False])
         .group_by("person_id", maintain_order=True)

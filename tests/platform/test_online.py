@@ -18,7 +18,7 @@ import pytest
 
 from customer360.platform import online
 from customer360.platform.errors import LakeError
-from customer360.platform.online import NotPublished, OnlineStore, files, reading
+from customer360.platform.online import NotPublished, OnlineStore, files, reading, writing
 
 AS_OF = date(2026, 3, 1)
 
@@ -147,7 +147,7 @@ def test_one_publication_at_a_time(tmp_path: Path) -> None:
 
 
 def test_map_grows_and_long_keys_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online, "FIRST_MAP_BYTES", 64 * 1024)
+    monkeypatch.setattr(writing, "FIRST_MAP_BYTES", 64 * 1024)
     long = "ä" * 400
     text = '"' + "x" * 2000 + '"'
     documents = [frame("big", {str(i): text for i in range(start, start + 50)}) for start in (0, 50, 100)]

@@ -20,7 +20,7 @@ from customer360.platform import access, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.settings import Settings
 from customer360.serve.app import build_app
-from customer360.serve.publication.documents import publish_gold
+from customer360.serve.publication.publishing import publish_gold
 
 AS_OF = date(2026, 3, 1)
 Clients = Callable[[str | None], TestClient]

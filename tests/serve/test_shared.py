@@ -29,7 +29,7 @@ from customer360.serve import following, recovery, shared
 from customer360.serve.app import build_app
 from customer360.serve.following import Follower
 from customer360.serve.publication import indexes, rankers, vectors
-from customer360.serve.publication.documents import hide_person, publish_gold
+from customer360.serve.publication.publishing import hide_person, publish_gold
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.realtime import erasures
 from customer360.serve.shared import NotShared, share
@@ -159,6 +159,38 @@ def test_machines_switch_at_the_moment_that_was_told(pair: Pair, tmp_path: Path)
     for follower in followers:
         follower.catch_up()
     assert {online.current(Path(m.state)).id for m in machines} == {online.current(shop.state).id}  # type: ignore[union-attr]
+
+
+def test_of_a_publication_of_what_changed_only_that_is_fetched(pair: Pair) -> None:
+    """It lies in the store, and on a machine that follows, beside the whole one that it changes."""
+    shop, own, other = pair
+    base = shop.publish()
+    key = access.issue(shop.state, "app", "service")
+    share(own)
+    Follower(other).catch_up()
+    client = asking(other, key)
+    assert name_of(client, "p_bob") == "Firstp_bob"
+    homes = [Path(state) / "online" / "generations" for state in (shop.state, other.state)]
+    held = [(home / base.id / "data.mdb").stat().st_ino for home in homes]
+    for number in range(4):
+        shop.write("gold.customer_360", [shop.profile("p_bob", first_name=f"Bob {number}"), shop.profile("p_ann")])
+        changed = shop.publish()
+        share(own)
+        Follower(other).catch_up()
+        assert changed.base == base.id and name_of(client, "p_bob") == f"Bob {number}"
+    assert held == [(home / base.id / "data.mdb").stat().st_ino for home in homes], "the base is never sent again"
+    assert [len(list(home.iterdir())) for home in homes] == [4, 4], "three, and the base"
+
+
+def test_one_whose_base_is_damaged_is_not_shared(pair: Pair) -> None:
+    shop, own, other = pair
+    base = shop.publish()
+    share(own)
+    shop.publish()
+    (shop.state / "online" / "generations" / base.id / "generation.json").write_text("{")
+    assert share(own) == 1
+    Follower(other).catch_up()
+    assert online.current(Path(other.state)) == base
 
 
 def leave(shop: Any, person: str) -> None:

@@ -302,13 +302,19 @@ def documents(key: str) -> Iterator[pl.DataFrame]:
 def test_a_publication_is_copied_with_all_that_it_is(
     lake: Lake, state: Path, repository: Repository, tmp_path: Path
 ) -> None:
-    """Published to all the time, with as few as one kept: what the pointer names is there, and sound."""
+    """Published to all the time, with as few as one kept, whole or what changed: what the pointer names is there, and
+    sound."""
     ended = threading.Event()
     online.publish(state, documents("0"), as_of=date(2026, 3, 1), sources={}, is_told=False)
 
     def publications() -> None:
-        for number in range(25):
-            online.publish(state, documents(str(number)), as_of=date(2026, 3, 1), sources={}, keep=1, is_told=False)
+        for number in range(12):
+            whole = online.publish(
+                state, documents(str(number)), as_of=date(2026, 3, 1), sources={}, keep=1, is_told=False
+            )
+            ended.wait(0.02)
+            changes = [online.Change(frame) for frame in documents("changed")]
+            online.amend(state, whole, changes, as_of=date(2026, 3, 1), sources={}, keep=1)
             ended.wait(0.02)
         ended.set()
 

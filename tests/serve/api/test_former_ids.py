@@ -37,7 +37,7 @@ def test_who_is_published_under_a_former_id() -> None:
     held = pl.DataFrame({"alias_id": ["p_old", "p_parted", "p_parted", "p_bob", "p_gone"], "record_id": list("aabcx")})
     accounts = pl.DataFrame({"record_id": list("abc"), "person_id": ["p_ann", "p_bob", "p_ann"]})
     published = pl.DataFrame({"person_id": ["p_ann", "p_bob"]})
-    made = dict(documents._former(held, accounts, published).select("key", "document").iter_rows())
+    made = dict(documents.former_documents(held, accounts, published).select("key", "document").iter_rows())
     assert made == {"p_old": '{"person_ids":["p_ann"]}', "p_parted": '{"person_ids":["p_ann","p_bob"]}'}
 
 

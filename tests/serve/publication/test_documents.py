@@ -12,7 +12,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.online import OnlineStore
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import jobs
-from customer360.serve.publication.documents import hide_person, publish_gold
+from customer360.serve.publication.publishing import hide_person, publish_gold
 
 AS_OF = date(2026, 3, 1)
 
