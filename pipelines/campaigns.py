@@ -81,7 +81,7 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
     else; is_unsubscribed, is_bounced, is_machine_opened; minutes_to_open, minutes_to_click.
     """
     action, at, fine, by_person = pl.col("action"), pl.col("occurred_at"), _fine(), _by_person()
-    told = _with_message(touches, names, as_of).with_columns(
+    told = _with_message(touches.filter(at < midnight(as_of)), names).with_columns(
         sent__=pl.when(action == "SENT").then(at),
         **{f"{word}__": pl.when(fine & by_person & (action == word)).then(at) for word in RESPONSES},
         unsubscribed__=fine & (action == "UNSUBSCRIBED"),
@@ -108,16 +108,16 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
     return _staged(folded)
 
 
-def clicks_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Every click by a person before ``as_of``, of the messages of `messages_of`: `MESSAGE`, subject_id, at."""
+def clicks_of(touches: pl.LazyFrame, names: pl.LazyFrame) -> pl.LazyFrame:
+    """Every click by a person, of the messages of `messages_of`: `MESSAGE`, subject_id, person_id, occurred_at."""
     is_click = _fine() & _by_person() & (pl.col("action") == "CLICKED")
     clicks = touches.filter(is_click)
     # Which message was clicked say, beside the click, only those that were sent to the same account.
     sent = touches.filter(_is_sending()).join(clicks, on="customer_id", how="semi", nulls_equal=True)
     return (
-        _with_message(pl.concat([clicks, sent]), names, as_of)
+        _with_message(pl.concat([clicks, sent]), names)
         .filter(is_click)
-        .select(*MESSAGE, "subject_id", at="occurred_at")
+        .select(*MESSAGE, "subject_id", "person_id", "occurred_at")
         .unique()
     )
 
@@ -135,9 +135,9 @@ def _is_sending() -> pl.Expr:
     return (pl.col("action") == "SENT") & pl.col("message_id").is_null()
 
 
-def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Events of messages before a date with their campaign and ``message``."""
-    known = one_campaign(touches.filter(pl.col("occurred_at") < midnight(as_of)), names)
+def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame) -> pl.LazyFrame:
+    """Events of messages with their campaign and ``message``, which no later event changes."""
+    known = one_campaign(touches, names)
     series = ["source_system", "customer_id", "campaign_id", "channel"]
     day = pl.when(_is_sending()).then(pl.col("occurred_at").dt.date())
     ordered = known.with_columns(day__=day).sort(*series, "occurred_at", "day__", nulls_last=True)

@@ -16,7 +16,6 @@ from customer360.pipelines.campaigns import (
     NAMES,
     TOUCHES,
     UNNAMED,
-    clicks_of,
     messages_of,
     midnight,
     revenue_before,
@@ -82,11 +81,13 @@ class MessageOutcomes(
         "silver.touches": TOUCHES,
         "silver.transactions": ("subject_id", "occurred_at", "is_sale", "gross_amount", "return_amount", "returned_at",
                                 "is_unconverted"),
+        "silver.message_clicks": (*MESSAGE, "subject_id", "occurred_at"),
         "silver.campaign_synonyms": NAMES,
     },
 )  # fmt: skip
 def message_outcomes(
     silver_touches: pl.LazyFrame,
+    silver_message_clicks: pl.LazyFrame,
     silver_transactions: pl.LazyFrame,
     silver_campaign_synonyms: pl.LazyFrame,
     as_of: date,
@@ -95,14 +96,13 @@ def message_outcomes(
     """Messages of which anything is known before ``as_of``."""
     rules = params.engagement
     known = messages_of(silver_touches, silver_campaign_synonyms, as_of).collect()
-    clicks = clicks_of(silver_touches, silver_campaign_synonyms, as_of).filter(pl.col("campaign_id").is_not_null())
     in_time = (pl.col("responded_at") - pl.col("sent_at")) <= timedelta(days=rules.response_days)
     return (
         with_earlier(known, timedelta(days=rules.frequency_days))
         .lazy()
-        .join(credited(clicks, silver_transactions, as_of, rules), on=list(MESSAGE), how="left")
+        .with_columns(pl.col("campaign_id").fill_null(UNNAMED))
+        .join(credited(silver_message_clicks, silver_transactions, as_of, rules), on=list(MESSAGE), how="left")
         .with_columns(
-            pl.col("campaign_id").fill_null(UNNAMED),
             pl.col("conversion_count", "unconverted_count").fill_null(0),
             pl.col("revenue_amount").fill_null(0).cast(TOTAL),
             is_answered=in_time.fill_null(False),
@@ -126,7 +126,8 @@ def with_earlier(known: pl.DataFrame, days: timedelta) -> pl.DataFrame:
 
 
 def credited(clicks: pl.LazyFrame, sales: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
-    """By `MESSAGE`: purchases within the rule's days of a click on it, where that is the subject's latest before."""
+    """By `MESSAGE`: purchases within the rule's days of a click on it, where that is the subject's latest before; of
+    messages of campaigns alone."""
     bought = (
         sales.filter("is_sale", pl.col("occurred_at") < midnight(as_of))
         .select(
@@ -137,7 +138,8 @@ def credited(clicks: pl.LazyFrame, sales: pl.LazyFrame, as_of: date, rules: Enga
         )
         .sort("at")
     )
-    owners = clicks.sort("at", *MESSAGE)
+    named = clicks.filter(pl.col("campaign_id") != UNNAMED, pl.col("occurred_at") < midnight(as_of))
+    owners = named.select("subject_id", *MESSAGE, at="occurred_at").sort("at", *MESSAGE)
     latest = bought.join_asof(
         owners, on="at", by="subject_id", strategy="backward", tolerance=timedelta(days=rules.conversion_days),
         check_sortedness=False,

@@ -21,6 +21,7 @@ from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import CampaignAudiences, Campaigns, Touches
 from customer360.pipelines.silver.journey import SubjectDays
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -72,7 +73,8 @@ def events(
 
 
 def outcomes(touches: pl.LazyFrame) -> pl.LazyFrame:
-    return message_outcomes(touches, empty(Transactions), empty(CampaignNames), AS_OF, RULES)
+    names = empty(CampaignNames)
+    return message_outcomes(touches, message_clicks(touches, names), empty(Transactions), names, AS_OF, RULES)
 
 
 def _opened(seed: int) -> planted.Found:
@@ -230,7 +232,9 @@ def _removed(seed: int) -> planted.Found:
     names = ("session_id", "subject_id", "campaign_id", "traffic_source")
     visits = pl.LazyFrame(schema=dict.fromkeys(names, pl.String) | {"started_at": pl.Datetime("us", "UTC")})
     facts = pl.LazyFrame(schema=dict.fromkeys(("session_id", "subject_id", "channel_type"), pl.String))
-    table = campaign_attribution(touches, visits, facts, empty(CampaignNames), sales, EUR, AS_OF, RULES).collect()
+    table = campaign_attribution(
+        message_clicks(touches, empty(CampaignNames)), visits, facts, empty(CampaignNames), sales, EUR, AS_OF, RULES
+    ).collect()
     row = table.filter(model="MARKOV", campaign_id="A").row(0, named=True)
     lost = [1 - 0.4, 1 - 0.6 * 0.7]
     total = len(buyers)

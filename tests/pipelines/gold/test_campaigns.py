@@ -18,6 +18,7 @@ from customer360.pipelines.gold.messages import message_outcomes
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import Campaigns, Touches
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -69,8 +70,8 @@ def test_duckdb_counts_the_same(retailer) -> None:  # type: ignore[no-untyped-de
     frames = {name: retailer.frame(name) for name in inputs}
     rules = EnrichmentRules.model_validate({"engagement": {"conversion_days": 90}})  # few click and buy within a week
     told = message_outcomes(
-        frames["silver.touches"], frames["silver.transactions"], retailer.frame("silver.campaign_synonyms"),
-        retailer.as_of, rules,
+        frames["silver.touches"], retailer.frame("silver.message_clicks"), frames["silver.transactions"],
+        retailer.frame("silver.campaign_synonyms"), retailer.as_of, rules,
     )  # fmt: skip
     rest = [frames[n] for n in ("silver.campaigns", "silver.reporting_rates", "silver.reporting_currency")]
     ours = campaign_performance(told, *rest, retailer.as_of, rules).collect()
@@ -113,7 +114,7 @@ def performance(touches: pl.LazyFrame, sales: list[Row] = [], campaigns: list[Ro
         [("USD", date(2026, 2, 1), None, 0.5)], schema={"currency": pl.String, "on": pl.Date, "valid_until_on": pl.Date, "rate": pl.Float64}, orient="row"  # noqa: E501
     )  # fmt: skip
     names = frame(CampaignNames, [{"said": "fb_c1", "campaign_id": "C1", "method": "PREFIX"}])
-    told = message_outcomes(touches, sold, names, AS_OF, RULES)
+    told = message_outcomes(touches, message_clicks(touches, names), sold, names, AS_OF, RULES)
     return campaign_performance(
         told, frame(Campaigns, campaigns), exchange, pl.LazyFrame({"currency": ["EUR"]}), AS_OF, RULES
     ).collect()
@@ -206,8 +207,8 @@ def test_clicks_are_of_the_messages_that_all_events_make(rows: list[Row]) -> Non
     touches, names = events(*rows), frame(CampaignNames, [{"said": "fb_c1", "campaign_id": "C1", "method": "PREFIX"}])
     message = ["source_system", "customer_id", "campaign_id", "channel", "message"]
     told = messages_of(touches, names, AS_OF).drop_nulls("clicked_at").select(*message, "clicked_at", "last_clicked_at")
-    clicks = clicks_of(touches, names, AS_OF).group_by(message).agg(
-        clicked_at=pl.col("at").min(), last_clicked_at=pl.col("at").max()
+    clicks = clicks_of(touches, names).group_by(message).agg(
+        clicked_at=pl.col("occurred_at").min(), last_clicked_at=pl.col("occurred_at").max()
     )  # fmt: skip
     assert clicks.collect().sort(pl.all()).equals(told.collect().sort(pl.all()))
 
@@ -220,7 +221,7 @@ def test_what_comes_later_changes_nothing(retailer) -> None:  # type: ignore[no-
         retailer.frame(f"silver.{n}") for n in ("campaigns", "reporting_rates", "reporting_currency")
     ]  # fmt: skip
     made = [
-        campaign_performance(message_outcomes(t, s, names, day, RULES), *rest, day, RULES)
+        campaign_performance(message_outcomes(t, message_clicks(t, names), s, names, day, RULES), *rest, day, RULES)
         .sort("campaign_id", "channel")
         .collect()
         for t, s in (

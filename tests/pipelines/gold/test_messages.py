@@ -15,6 +15,7 @@ from customer360.pipelines.gold.messages import message_outcomes
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames, campaign_synonyms
 from customer360.pipelines.silver.engagement import Touches
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -70,7 +71,7 @@ def sold(rows: list[Row]) -> pl.LazyFrame:
 
 
 def outcomes(touches: pl.LazyFrame, sales: pl.LazyFrame, names: pl.LazyFrame = NAMES) -> pl.DataFrame:
-    made = message_outcomes(touches, sales, names, AS_OF, RULES)
+    made = message_outcomes(touches, message_clicks(touches, names), sales, names, AS_OF, RULES)
     return tables.conform(tables.by_name("gold.message_outcomes"), made).collect().sort(pl.all())
 
 

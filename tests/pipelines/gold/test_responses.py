@@ -14,6 +14,7 @@ from customer360.pipelines.gold.responses import channel_preferences, response_r
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import Touches
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -40,8 +41,8 @@ def touches(*sent: Sent, hours: float = 1) -> pl.LazyFrame:
 
 
 def messages(*sent: Sent, hours: float = 1) -> pl.LazyFrame:
-    sold = pl.LazyFrame(schema=tables.schema(Transactions))
-    return message_outcomes(touches(*sent, hours=hours), sold, NAMES, AS_OF, RULES)
+    told, sold = touches(*sent, hours=hours), pl.LazyFrame(schema=tables.schema(Transactions))
+    return message_outcomes(told, message_clicks(told, NAMES), sold, NAMES, AS_OF, RULES)
 
 
 def people(count: int, segment: str = "BASIC") -> pl.LazyFrame:
