@@ -16,7 +16,9 @@ from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, OneOf, String, Table
 
-READ = {"gold.message_outcomes": ("subject_id", "channel", "sent_at", "earlier_count", "is_answered")}
+READ: dict[str, tuple[str, ...]] = {
+    "gold.message_outcomes": ("subject_id", "channel", "sent_at", "earlier_count", "is_answered")
+}
 BANDS = (0, 1, 2, 3, 4, 6, 8, 12, 20)  # floors of the bands of frequency
 
 

@@ -232,8 +232,9 @@ def _removed(seed: int) -> planted.Found:
     names = ("session_id", "subject_id", "campaign_id", "traffic_source")
     visits = pl.LazyFrame(schema=dict.fromkeys(names, pl.String) | {"started_at": pl.Datetime("us", "UTC")})
     facts = pl.LazyFrame(schema=dict.fromkeys(("session_id", "subject_id", "channel_type"), pl.String))
+    meant = empty(CampaignNames)
     table = campaign_attribution(
-        message_clicks(touches, empty(CampaignNames)), visits, facts, empty(CampaignNames), sales, EUR, AS_OF, RULES
+        message_clicks(touches, meant), visits, facts, meant, sales, EUR, AS_OF, RULES
     ).collect()
     row = table.filter(model="MARKOV", campaign_id="A").row(0, named=True)
     lost = [1 - 0.4, 1 - 0.6 * 0.7]
