@@ -9,7 +9,7 @@ from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import String, Table, Timestamp, personal
 
-ACTIVITY: Activity = "standardization"
+ACTIVITY: Activity = "validation"
 
 
 class MessageClicks(
