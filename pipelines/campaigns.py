@@ -20,6 +20,7 @@ NAMES = ("said", "campaign_id", "method")  # and of silver.campaign_names: what 
 # And for a visit whose source is the address bar, or is not known.
 NO_SOURCE = ("", "not_set", "none", "null", "direct", "direct_none", "undefined")
 RESPONSES = ("DELIVERED", "OPENED", "CLICKED")  # by a person
+UNNAMED = "(none)"  # stands for the campaign of a message without one; as a name it means none, too
 MESSAGE = ("source_system", "customer_id", "campaign_id", "channel", "message")
 
 
@@ -75,12 +76,12 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
     A message is told by the platform's id, else it is the latest one of its campaign and channel, and another begins on
     each day on which one was sent (a weekly newsletter); an event of neither belongs to no message. A stage that a
     later one needs was passed, whether it was reported or not: a click without an opening (images blocked) is an
-    opening. Columns: `MESSAGE`, subject_id, person_id, first_at; is_sent, is_delivered, is_opened, is_clicked,
-    is_unsubscribed, is_bounced, is_machine_opened; sent_at, opened_at, clicked_at (the first), last_clicked_at;
-    says_sent, says_delivered: whether that was reported; minutes_to_open, minutes_to_click.
+    opening. Columns: `MESSAGE`, subject_id, person_id, first_at; sent_at, opened_at, clicked_at (the first),
+    last_clicked_at, responded_at; says_delivered: whether that was reported, has_arrived: or followed from something
+    else; is_unsubscribed, is_bounced, is_machine_opened; minutes_to_open, minutes_to_click.
     """
     action, at, fine, by_person = pl.col("action"), pl.col("occurred_at"), _fine(), _by_person()
-    told = _with_message(touches, names, as_of).with_columns(
+    told = _with_message(touches.filter(at < midnight(as_of)), names).with_columns(
         sent__=pl.when(action == "SENT").then(at),
         **{f"{word}__": pl.when(fine & by_person & (action == word)).then(at) for word in RESPONSES},
         unsubscribed__=fine & (action == "UNSUBSCRIBED"),
@@ -107,16 +108,16 @@ def messages_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.L
     return _staged(folded)
 
 
-def clicks_of(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Every click by a person before ``as_of``, of the messages of `messages_of`: `MESSAGE`, subject_id, at."""
+def clicks_of(touches: pl.LazyFrame, names: pl.LazyFrame) -> pl.LazyFrame:
+    """Every click by a person, of the messages of `messages_of`: `MESSAGE`, subject_id, person_id, occurred_at."""
     is_click = _fine() & _by_person() & (pl.col("action") == "CLICKED")
     clicks = touches.filter(is_click)
     # Which message was clicked say, beside the click, only those that were sent to the same account.
     sent = touches.filter(_is_sending()).join(clicks, on="customer_id", how="semi", nulls_equal=True)
     return (
-        _with_message(pl.concat([clicks, sent]), names, as_of)
+        _with_message(pl.concat([clicks, sent]), names)
         .filter(is_click)
-        .select(*MESSAGE, "subject_id", at="occurred_at")
+        .select(*MESSAGE, "subject_id", "person_id", "occurred_at")
         .unique()
     )
 
@@ -134,9 +135,9 @@ def _is_sending() -> pl.Expr:
     return (pl.col("action") == "SENT") & pl.col("message_id").is_null()
 
 
-def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Events of messages before a date with their campaign and ``message``."""
-    known = one_campaign(touches.filter(pl.col("occurred_at") < midnight(as_of)), names)
+def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame) -> pl.LazyFrame:
+    """Events of messages with their campaign and ``message``, which no later event changes."""
+    known = one_campaign(touches, names)
     series = ["source_system", "customer_id", "campaign_id", "channel"]
     day = pl.when(_is_sending()).then(pl.col("occurred_at").dt.date())
     ordered = known.with_columns(day__=day).sort(*series, "occurred_at", "day__", nulls_last=True)
@@ -151,29 +152,34 @@ def _with_message(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date) -> pl
 
 def _staged(folded: pl.LazyFrame) -> pl.LazyFrame:
     clicked, opened = pl.col("clicked_at").is_not_null(), pl.col("opened_at").is_not_null()
-    seen = clicked | opened
-    arrived = pl.col("delivered_at").is_not_null() | seen | pl.col("is_machine_opened") | pl.col("is_unsubscribed")
+    delivered = pl.col("delivered_at").is_not_null()
+    arrived = delivered | clicked | opened | pl.col("is_machine_opened") | pl.col("is_unsubscribed")
 
     def minutes(until: str) -> pl.Expr:
         return (pl.col(until) - pl.col("sent_at")).dt.total_minutes()
 
-    told = folded.with_columns(
-        is_sent=pl.lit(True),
-        is_opened=seen,
-        is_clicked=clicked,
-        says_sent=pl.col("sent_at").is_not_null(),
-        says_delivered=pl.col("delivered_at").is_not_null(),
+    return folded.with_columns(
+        says_delivered=delivered,
+        has_arrived=arrived,
         is_bounced=pl.col("has_failed") & ~arrived,
         responded_at=pl.min_horizontal("opened_at", "clicked_at"),
         minutes_to_open=pl.coalesce("minutes_to_open", minutes("opened_at")),
         minutes_to_click=pl.coalesce("minutes_to_click", minutes("clicked_at")),
-    )
-    # Where a platform reports no delivery of a campaign, what was sent and did not come back was delivered.
-    group = ["source_system", "campaign_id", "channel"]
-    reports = pl.col("says_delivered").any().over(group)
-    return told.with_columns(
-        is_delivered=pl.when(reports).then(arrived).otherwise(arrived | ~pl.col("has_failed"))
     ).drop("has_failed", "delivered_at")
+
+
+def stages(messages: pl.LazyFrame) -> pl.LazyFrame:
+    """Messages of whole campaigns with is_sent, is_delivered, is_opened, is_clicked and says_sent. Where a platform
+    reports no delivery of a campaign, what was sent and did not come back was delivered."""
+    clicked = pl.col("clicked_at").is_not_null()
+    reports = pl.col("says_delivered").any().over("source_system", "campaign_id", "channel")
+    return messages.with_columns(
+        is_sent=pl.lit(True),
+        is_delivered=pl.when(reports).then("has_arrived").otherwise(~pl.col("is_bounced")),
+        is_opened=clicked | pl.col("opened_at").is_not_null(),
+        is_clicked=clicked,
+        says_sent=pl.col("sent_at").is_not_null(),
+    )
 
 
 def rates(counts: pl.LazyFrame, of: dict[str, tuple[str, str]], confidence: float) -> pl.LazyFrame:

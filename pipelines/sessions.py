@@ -8,6 +8,8 @@ Analytics 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from customer360.pipelines.rules import TrafficRules
@@ -102,15 +104,21 @@ def _said(name: str) -> pl.Expr:
 def automated(keyed: pl.LazyFrame, rules: TrafficRules) -> pl.LazyFrame:
     """Of events with their sessions the visits that no human makes: subject_id, session_id, reason (one of
     `ODD_SESSIONS`)."""
-    pages = keyed.filter(pl.col("event_type").is_in(PAGE_EVENTS))
+    return automated_of(keyed.select(*VISIT, "occurred_at", "event_type").sort(*VISIT, "occurred_at"), VISIT, rules)
+
+
+def automated_of(ordered: pl.LazyFrame, visit: Sequence[str], rules: TrafficRules) -> pl.LazyFrame:
+    """As `automated`, of events that stand visit by visit, each in order of time; ``visit`` are the columns that tell
+    one from another."""
+    pages = ordered.filter(pl.col("event_type").is_in(PAGE_EVENTS))
     found = [
-        _faster(rows, most).with_columns(reason=pl.lit(reason))
+        _faster(rows, visit, most).with_columns(reason=pl.lit(reason))
         for rows, most, reason in (
             (pages, rules.most_pages_per_minute, ODD_SESSIONS[0]),
-            (keyed, rules.most_events_per_minute, ODD_SESSIONS[1]),
+            (ordered, rules.most_events_per_minute, ODD_SESSIONS[1]),
         )
     ]
-    return pl.concat(found).unique(VISIT, keep="first", maintain_order=True)
+    return pl.concat(found).unique(visit, keep="first", maintain_order=True)
 
 
 def of_humans(events: pl.LazyFrame, apart: pl.LazyFrame) -> pl.LazyFrame:
@@ -133,9 +141,8 @@ def of_humans(events: pl.LazyFrame, apart: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([tracked, dated.filter(~is_apart).drop("apart_from", "apart_until")])
 
 
-def _faster(rows: pl.LazyFrame, most: int) -> pl.LazyFrame:
+def _faster(ordered: pl.LazyFrame, visit: Sequence[str], most: int) -> pl.LazyFrame:
     """Visits with more than ``most`` rows in some minute."""
-    ordered = rows.select(*VISIT, "occurred_at").sort(*VISIT, "occurred_at")
-    same = pl.all_horizontal(pl.col(c) == pl.col(c).shift(most) for c in VISIT)
+    same = pl.all_horizontal(pl.col(c) == pl.col(c).shift(most) for c in visit)
     within = pl.col("occurred_at") - pl.col("occurred_at").shift(most) < MINUTE
-    return ordered.filter(same & within).select(VISIT).unique()
+    return ordered.filter(same & within).select(visit).unique()

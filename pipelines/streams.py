@@ -16,10 +16,15 @@ RUN = "run"  # number of the subject, as its rows stand
 def streams(rows: pl.LazyFrame, who: str, *place: str) -> pl.DataFrame:
     """The rows with those of one ``who`` together, in the order of ``place``, and a number of the one, `RUN`.
 
-    Tables by subject are stored so, and are sorted here only where a look at the rows finds otherwise.
+    Tables by subject are stored so; where a look at the rows finds another order, rows of whom it is of are sorted.
     """
     found = _numbered(rows.collect(), who)
-    return found if _are_streams(found, who, place) else _numbered(found.sort(who, *place, maintain_order=True), who)
+    torn = _torn(found, who, place)
+    if torn.is_empty():
+        return found
+    is_torn = found[who].is_in(torn.implode(), nulls_equal=True)
+    ordered = found.filter(is_torn).sort(who, *place, maintain_order=True)
+    return _numbered(pl.concat([found.filter(~is_torn), ordered]), who)
 
 
 def begins() -> pl.Expr:
@@ -37,14 +42,14 @@ def _numbered(rows: pl.DataFrame, who: str) -> pl.DataFrame:
     return rows.with_columns(pl.col(who).rle_id().alias(RUN))
 
 
-def _are_streams(rows: pl.DataFrame, who: str, place: tuple[str, ...]) -> bool:
-    """Whether no subject stands in two runs, and no row before one of its own that it follows."""
+def _torn(rows: pl.DataFrame, who: str, place: tuple[str, ...]) -> pl.Series:
+    """Subjects that stand in two runs, or have a row before one of their own that it follows."""
     heads = rows.filter(begins())[who]
-    if heads.n_unique() < len(heads):
-        return False
+    twice = heads.filter(heads.is_duplicated()) if heads.n_unique() < len(heads) else heads.clear()
     follows = reduce(
         lambda rest, c: (pl.col(c) > pl.col(c).shift(1)) | ((pl.col(c) == pl.col(c).shift(1)) & rest),
         reversed(place),
         pl.lit(True),
     )
-    return bool(rows.select((begins() | follows).fill_null(False).all()).item())
+    mixed = rows.filter(~(begins() | follows).fill_null(False))[who]
+    return pl.concat([twice, mixed]).unique()

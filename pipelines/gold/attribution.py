@@ -12,10 +12,10 @@ from scipy.special import stdtrit
 
 from customer360.pipelines.campaigns import (
     MESSAGE,
+    NAMES,
     NO_CAMPAIGN,
     NO_SOURCE,
-    TOUCHES,
-    clicks_of,
+    UNNAMED,
     midnight,
     one_campaign,
     reporting,
@@ -80,17 +80,18 @@ class CampaignAttribution(
     CampaignAttribution,
     rules="enrichment",
     reads={
-        "silver.touches": TOUCHES,
+        "silver.message_clicks": (*MESSAGE, "subject_id", "occurred_at"),
+        "silver.campaign_synonyms": NAMES,
         "silver.sessions": ("session_id", "subject_id", "started_at", "campaign_id", "traffic_source"),
         "silver.session_facts": ("session_id", "subject_id", "channel_type"),
         "silver.transactions": ("subject_id", "occurred_at", "is_sale", "gross_amount", "return_amount", "returned_at", "source_system", "transaction_id"),  # noqa: E501
     },
 )  # fmt: skip
 def campaign_attribution(
-    silver_touches: pl.LazyFrame,
+    silver_message_clicks: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_session_facts: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
+    silver_campaign_synonyms: pl.LazyFrame,
     silver_transactions: pl.LazyFrame,
     silver_reporting_currency: pl.LazyFrame,
     as_of: date,
@@ -102,8 +103,9 @@ def campaign_attribution(
     # Of a purchase early in the window, what led to it lies before the window.
     since = start - timedelta(days=rules.lookback_days)
     sales = _sales(silver_transactions, since, as_of)
-    arrivals = _arrivals(silver_sessions, silver_session_facts, silver_campaign_names, since, as_of)
-    touches = _touches(clicks_of(silver_touches, silver_campaign_names, as_of), arrivals, since)
+    arrivals = _arrivals(silver_sessions, silver_session_facts, silver_campaign_synonyms, since, as_of)
+    clicks = silver_message_clicks.filter(pl.col("occurred_at").is_between(since, midnight(as_of), closed="left"))
+    touches = _touches(clicks, arrivals)
     counts = pl.when("is_conversion").then(pl.col("sold_at") >= start).otherwise(pl.col("at") >= start)
     paths = _folded(_paths(touches, sales, rules).filter(counts))
     bought = sales.filter(pl.col("sold_at") >= start)
@@ -174,11 +176,12 @@ def _spelt(said: pl.Series, words: Sequence[str]) -> pl.Series:
     return different.filter(spelling(pl.col("said")).is_in(words))["said"]
 
 
-def _touches(clicks: pl.LazyFrame, arrivals: pl.DataFrame, since: datetime) -> pl.DataFrame:
+def _touches(clicks: pl.LazyFrame, arrivals: pl.DataFrame) -> pl.DataFrame:
     """subject_id, at, campaign_id, channel, in order: clicks and visits; a click and the visit that it opens are one
     touch."""
+    campaign = pl.when(pl.col("campaign_id") != UNNAMED).then("campaign_id")
     message = pl.concat_str(*(pl.col(c).fill_null("") for c in MESSAGE), separator="/")
-    recent = clicks.filter(pl.col("at") >= since).select("subject_id", *KEY, "at", order=message).collect()
+    recent = clicks.with_columns(campaign).select("subject_id", *KEY, at="occurred_at", order=message).collect()
     named = (
         pl.concat([recent, arrivals.select("subject_id", *KEY, "at", order=pl.lit("~"))])
         .with_columns(pl.col("campaign_id").fill_null(NONE))

@@ -105,7 +105,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
     CampaignLifts,
     rules="enrichment",
     reads={
-        "silver.campaign_names": NAMES,
+        "silver.campaign_synonyms": NAMES,
         "silver.campaign_audiences": (
             "campaign_id",
             "source_system",
@@ -120,7 +120,7 @@ class CampaignLifts(Table, table="gold.campaign_lifts", partition_by=("as_of",),
 def campaign_lifts(
     silver_campaign_audiences: pl.LazyFrame,
     silver_campaigns: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
+    silver_campaign_synonyms: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
     silver_reporting_currency: pl.LazyFrame,
@@ -129,7 +129,7 @@ def campaign_lifts(
 ) -> pl.LazyFrame:
     """Every listed campaign, and every one that somebody was chosen for, before ``as_of``."""
     rules = params.engagement
-    chosen = one_campaign(silver_campaign_audiences.filter(pl.col("assigned_on") < as_of), silver_campaign_names)
+    chosen = one_campaign(silver_campaign_audiences.filter(pl.col("assigned_on") < as_of), silver_campaign_synonyms)
     account = pl.struct(pl.col("source_system", "customer_id"))
     people = chosen.filter(pl.col("campaign_id").is_not_null()).group_by("campaign_id", "subject_id").agg(
         is_treated=pl.col("is_treated").all(), is_both=pl.col("is_treated").n_unique() > 1,

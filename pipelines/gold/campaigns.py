@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
 from customer360.pipelines.campaigns import (
-    MESSAGE,
-    TOUCHES,
-    clicks_of,
-    messages_of,
+    UNNAMED,
     midnight,
     rates,
     reporting,
-    revenue_before,
     spending,
+    stages,
 )
 from customer360.pipelines.inference.proportions import squares_of
 from customer360.pipelines.money import TOTAL, UNSTATED
-from customer360.pipelines.rules import EngagementRules, EnrichmentRules
+from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, Total
 
@@ -118,15 +115,16 @@ class CampaignPerformance(
     CampaignPerformance,
     rules="enrichment",
     reads={
-        "silver.touches": TOUCHES,
-        "silver.transactions": ("subject_id", "occurred_at", "is_sale", "gross_amount", "return_amount", "returned_at", "is_unconverted", "source_system", "transaction_id"),  # noqa: E501
+        "gold.message_outcomes": (
+            "subject_id", "source_system", "campaign_id", "channel", "first_at", "sent_at", "opened_at", "clicked_at",
+            "last_clicked_at", "says_delivered", "has_arrived", "is_bounced", "is_unsubscribed", "is_machine_opened",
+            "minutes_to_open", "minutes_to_click", "conversion_count", "unconverted_count", "revenue_amount",
+        ),
     },
 )  # fmt: skip
 def campaign_performance(
-    silver_touches: pl.LazyFrame,
+    gold_message_outcomes: pl.LazyFrame,
     silver_campaigns: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
-    silver_transactions: pl.LazyFrame,
     silver_reporting_rates: pl.LazyFrame,
     silver_reporting_currency: pl.LazyFrame,
     as_of: date,
@@ -134,15 +132,9 @@ def campaign_performance(
 ) -> pl.LazyFrame:
     """Every campaign and channel of which a message is known before ``as_of``."""
     rules = params.engagement
-    messages = messages_of(silver_touches, silver_campaign_names, as_of).filter(pl.col("campaign_id").is_not_null())
-    clicks = clicks_of(silver_touches, silver_campaign_names, as_of).filter(pl.col("campaign_id").is_not_null())
-    credited = _credited(clicks, silver_transactions, as_of, rules)
-    told = (
-        messages.join(credited, on=list(MESSAGE), how="left")
-        .with_columns(is_converted=pl.col("conversion_count").is_not_null())
-        .collect()
-        .lazy()
-    )  # used twice, it would be made as often
+    messages = gold_message_outcomes.filter(pl.col("campaign_id") != UNNAMED)
+    told = stages(messages).with_columns(is_converted=pl.col("conversion_count") > 0)
+    told = told.collect().lazy()  # used twice, it would be made as often
     # Of one message each, persons are free draws; of a series of messages under one name they are not.
     counts = [pl.col(f"is_{stage}").sum().cast(pl.Int64).alias(f"{stage}_count") for stage in STAGES]
     people = told.group_by("campaign_id", "channel", "subject_id").agg(counts)
@@ -171,30 +163,6 @@ def campaign_performance(
         .join(reporting(silver_reporting_currency), how="cross")
         .with_columns(as_of=pl.lit(as_of), is_final=pl.col("last_at") <= over)
         .select(list(CampaignPerformance.columns()))
-    )
-
-
-def _credited(clicks: pl.LazyFrame, sales: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
-    """By `MESSAGE`: purchases within the rule's days of a click on it, where that is the subject's latest before."""
-    bought = (
-        sales.filter("is_sale", pl.col("occurred_at") < midnight(as_of))
-        .select(
-            "subject_id",
-            at="occurred_at",
-            unconverted=pl.col("is_unconverted").fill_null(False),
-            revenue=revenue_before(as_of),
-        )
-        .sort("at")
-    )
-    owners = clicks.sort("at", *MESSAGE)
-    latest = bought.join_asof(
-        owners, on="at", by="subject_id", strategy="backward", tolerance=timedelta(days=rules.conversion_days),
-        check_sortedness=False,
-    ).filter(pl.col("message").is_not_null())  # fmt: skip
-    return latest.group_by(MESSAGE).agg(
-        conversion_count=pl.len().cast(pl.Int64),
-        unconverted_count=pl.col("unconverted").sum().cast(pl.Int64),
-        revenue_amount=pl.col("revenue").sum(),
     )
 
 

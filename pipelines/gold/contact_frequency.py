@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 from scipy.special import ndtr
 
-from customer360.pipelines.campaigns import NAMES, TOUCHES, messages_of, midnight
+from customer360.pipelines.campaigns import midnight
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.intervals import adjusted_column
 from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson, z_of
@@ -16,7 +16,9 @@ from customer360.pipelines.rules import EngagementRules, EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, OneOf, String, Table
 
-READ = {"silver.touches": TOUCHES, "silver.campaign_names": NAMES}
+READ: dict[str, tuple[str, ...]] = {
+    "gold.message_outcomes": ("subject_id", "channel", "sent_at", "earlier_count", "is_answered")
+}
 BANDS = (0, 1, 2, 3, 4, 6, 8, 12, 20)  # floors of the bands of frequency
 
 
@@ -68,13 +70,11 @@ class MessageFatigue(Table, table="gold.message_fatigue", partition_by=("as_of",
 
 
 @builds(MessageFrequency, rules="enrichment", reads=READ)
-def message_frequency(
-    silver_touches: pl.LazyFrame, silver_campaign_names: pl.LazyFrame, as_of: date, params: EnrichmentRules
-) -> pl.LazyFrame:
+def message_frequency(gold_message_outcomes: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """Messages of the rule's history."""
     rules, earlier = params.engagement, pl.col("earlier")
     floors = pl.LazyFrame({"earlier_from": BANDS, "earlier_below": [*BANDS[1:], None]})
-    sent = _frequencies(silver_touches, silver_campaign_names, as_of, rules).sort("earlier")
+    sent = _frequencies(gold_message_outcomes, as_of, rules).sort("earlier")
     banded = sent.join_asof(floors, left_on=earlier, right_on="earlier_from", strategy="backward")
     band = ["channel", "earlier_from", "earlier_below"]
     people = banded.group_by(*band, "subject_id").agg(n=pl.len().cast(pl.Int64), a=pl.col("responds").sum())
@@ -93,12 +93,10 @@ def message_frequency(
 
 
 @builds(MessageFatigue, rules="enrichment", reads=READ)
-def message_fatigue(
-    silver_touches: pl.LazyFrame, silver_campaign_names: pl.LazyFrame, as_of: date, params: EnrichmentRules
-) -> pl.LazyFrame:
+def message_fatigue(gold_message_outcomes: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """The slope within people, with an error of whole people (Liang and Zeger 1986)."""
     rules, group = params.engagement, ["channel", "subject_id"]
-    sent = _frequencies(silver_touches, silver_campaign_names, as_of, rules)
+    sent = _frequencies(gold_message_outcomes, as_of, rules)
     x = (pl.col("earlier") - sums.mean(pl.col("earlier")).over(group)).alias("x")
     y = (pl.col("responds").cast(pl.Float64) - pl.col("responds").mean().over(group)).alias("y")
     varied = sent.with_columns(x, y).filter(pl.col("x").abs().max().over(group) > 0)
@@ -141,19 +139,10 @@ def _judged(slopes: pl.LazyFrame, rules: EngagementRules) -> pl.LazyFrame:
     )  # fmt: skip
 
 
-def _frequencies(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
+def _frequencies(messages: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
     """Messages sent in the rule's history whose days for an answer are over: subject_id, channel, ``earlier`` messages
     in the rule's days before, ``responds`` within its days. Bounced ones reached nobody and are none."""
-    end = midnight(as_of - timedelta(days=rules.response_days))
-    sent = (
-        messages_of(touches, names, as_of)
-        .filter(pl.col("sent_at").is_not_null(), ~pl.col("is_bounced"))
-        .sort("subject_id", "sent_at")
-        .with_columns(one=pl.lit(1, pl.Int64))
-    )
-    window = timedelta(days=rules.frequency_days)
-    before = pl.col("one").rolling_sum_by("sent_at", window, closed="left", min_samples=0).over("subject_id")
-    in_time = (pl.col("responded_at") - pl.col("sent_at")) <= timedelta(days=rules.response_days)
-    return sent.with_columns(earlier=before.fill_null(0), responds=in_time.fill_null(False)).filter(
-        pl.col("sent_at") < end, pl.col("sent_at") >= midnight(as_of - timedelta(days=rules.history_days))
-    ).select("subject_id", "channel", "sent_at", "earlier", "responds")  # fmt: skip
+    begin, end = (midnight(as_of - timedelta(days=days)) for days in (rules.history_days, rules.response_days))
+    return messages.filter(
+        pl.col("earlier_count").is_not_null(), pl.col("sent_at") < end, pl.col("sent_at") >= begin
+    ).select("subject_id", "channel", earlier="earlier_count", responds="is_answered")

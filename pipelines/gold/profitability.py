@@ -19,7 +19,7 @@ ACQUIRING: dict[str, tuple[str, ...]] = {
     "silver.messages": ("subject_id", "person_id", "campaign_id", "clicked_at"),
     "silver.subject_days": ("subject_id", "person_id", "on", "order_count"),
     "silver.transactions": ("subject_id", "person_id", "occurred_at", "occurred_on", "is_sale"),
-    "silver.campaign_names": NAMES,
+    "silver.campaign_synonyms": NAMES,
 }
 
 
@@ -59,7 +59,7 @@ def campaign_acquisitions(
     silver_campaigns: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
+    silver_campaign_synonyms: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
     silver_transactions: pl.LazyFrame,
     silver_people: pl.LazyFrame,
@@ -68,7 +68,7 @@ def campaign_acquisitions(
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """The whole spending of a campaign, shared evenly by the customers that it brought before ``as_of``."""
-    touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
+    touches = _answered(silver_sessions, silver_messages, silver_campaign_synonyms)
     buyers = _first_bought(silver_subject_days, silver_transactions, as_of)
     acquired = _first_touches(touches, buyers, params.engagement.lookback_days)
     begin = silver_subject_days.filter(pl.col("order_count") > 0).select(begin__=pl.col("on").min())
@@ -155,7 +155,7 @@ def customer_value(
     silver_reporting_rates: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
+    silver_campaign_synonyms: pl.LazyFrame,
     gold_campaign_acquisitions: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
@@ -170,7 +170,7 @@ def customer_value(
         )
         .filter(pl.col("first_purchase_on").is_not_null())
     )
-    touches = _answered(silver_sessions, silver_messages, silver_campaign_names)
+    touches = _answered(silver_sessions, silver_messages, silver_campaign_synonyms)
     buyers = _first_bought(silver_subject_days, silver_transactions, as_of)
     touched = _first_touches(touches, buyers, params.engagement.lookback_days)
     costs = gold_campaign_acquisitions.select("campaign_id", acquisition_cost="cost_per_acquisition")

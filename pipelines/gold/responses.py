@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from scipy.special import betaincinv, chdtrc, ndtr
 
-from customer360.pipelines.campaigns import NAMES, TOUCHES, messages_of, midnight
+from customer360.pipelines.campaigns import midnight
 from customer360.pipelines.inference import sums
 from customer360.pipelines.inference.proportions import design_effect, squares_of, wilson
 from customer360.pipelines.inference.verdicts import NO_DIFFERENCE_SHOWN, NOT_ENOUGH_EVIDENCE
@@ -27,8 +27,9 @@ EVERYBODY, UNSTATED = "ALL", "UNSTATED"  # the segment of all people, and of tho
 KINDS = ("CHANNEL", "HOUR")
 PARTS = 2**32  # of an answer, as which residuals are added up
 READ = {
-    "silver.touches": TOUCHES, "silver.people": ("person_id", "customer_segment"), "silver.campaign_names": NAMES,
-}  # fmt: skip
+    "gold.message_outcomes": ("subject_id", "person_id", "channel", "sent_at", "is_bounced", "is_answered"),
+    "silver.people": ("person_id", "customer_segment"),
+}
 LEAST, MOST = 0.001, 0.95  # of rates and correlations: a prior of 0 or 1 could learn nothing
 
 
@@ -111,8 +112,7 @@ class SendHourPreferences(
     reads=READ,
 )
 def response_rates(
-    silver_touches: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
+    gold_message_outcomes: pl.LazyFrame,
     silver_people: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
@@ -120,7 +120,7 @@ def response_rates(
     """Rates over everybody, in a table of its own: preferences are built person by person and could not see them."""
     rules = params.engagement
     # Made once: a plan that used it six times would make it six times.
-    sent = _segmented(_answers(silver_touches, silver_campaign_names, as_of, rules), silver_people).collect().lazy()
+    sent = _segmented(_answers(gold_message_outcomes, as_of, rules), silver_people).collect().lazy()
     people = pl.concat([_by_person(sent, kind).with_columns(kind=pl.lit(kind)) for kind in KINDS])
     every = pl.concat([people, people.with_columns(segment=pl.lit(EVERYBODY))])
     group = ["kind", "segment", "choice"]
@@ -143,21 +143,13 @@ def response_rates(
     return _compared(scattered, rules).with_columns(as_of=pl.lit(as_of)).select(list(ResponseRates.columns()))
 
 
-def _answers(touches: pl.LazyFrame, names: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
+def _answers(messages: pl.LazyFrame, as_of: date, rules: EngagementRules) -> pl.LazyFrame:
     """Messages to persons, sent in the rule's history, whose days for an answer are over: person_id, CHANNEL, HOUR,
     ``responds``."""
     begin, end = (midnight(as_of - timedelta(days=days)) for days in (rules.history_days, rules.response_days))
-    in_time = (pl.col("responded_at") - pl.col("sent_at")) <= timedelta(days=rules.response_days)
-    return (
-        messages_of(touches.filter(pl.col("person_id").is_not_null()), names, as_of)
-        .filter(pl.col("sent_at") >= begin, pl.col("sent_at") < end, ~pl.col("is_bounced"))
-        .select(
-            "person_id",
-            CHANNEL="channel",
-            HOUR=pl.col("sent_at").dt.strftime("%H"),
-            responds=in_time.fill_null(False),
-        )
-    )
+    return messages.filter(
+        pl.col("person_id").is_not_null(), pl.col("sent_at") >= begin, pl.col("sent_at") < end, ~pl.col("is_bounced")
+    ).select("person_id", CHANNEL="channel", HOUR=pl.col("sent_at").dt.strftime("%H"), responds="is_answered")
 
 
 def _segmented(sent: pl.LazyFrame, people: pl.LazyFrame) -> pl.LazyFrame:
@@ -260,15 +252,14 @@ def _chi_square(of: pl.Series) -> pl.Series:
     reads=READ,
 )
 def channel_preferences(
-    silver_touches: pl.LazyFrame,
+    gold_message_outcomes: pl.LazyFrame,
     silver_people: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
     gold_response_rates: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """People with a message in the rule's history."""
-    sent = _answers(silver_touches, silver_campaign_names, as_of, params.engagement)
+    sent = _answers(gold_message_outcomes, as_of, params.engagement)
     told = _of_people(sent, silver_people, gold_response_rates, "CHANNEL", as_of, params)
     return told.with_columns(channel="choice").select(list(ChannelPreferences.columns()))
 
@@ -279,15 +270,14 @@ def channel_preferences(
     reads=READ,
 )
 def send_hour_preferences(
-    silver_touches: pl.LazyFrame,
+    gold_message_outcomes: pl.LazyFrame,
     silver_people: pl.LazyFrame,
-    silver_campaign_names: pl.LazyFrame,
     gold_response_rates: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
     """People with a message in the rule's history."""
-    sent = _answers(silver_touches, silver_campaign_names, as_of, params.engagement)
+    sent = _answers(gold_message_outcomes, as_of, params.engagement)
     told = _of_people(sent, silver_people, gold_response_rates, "HOUR", as_of, params)
     return told.with_columns(send_hour=pl.col("choice").cast(pl.Int64)).select(list(SendHourPreferences.columns()))
 

@@ -9,8 +9,8 @@ from scipy.special import ndtri
 
 from customer360.pipelines.inference.proportions import design_effect, squares_of
 from customer360.pipelines.rules import StandardizationRules
-from customer360.pipelines.sessions import VISIT, automated, with_sessions
-from customer360.pipelines.streams import numbers
+from customer360.pipelines.sessions import automated_of, with_sessions
+from customer360.pipelines.streams import RUN, numbers, streams
 from customer360.platform.graph import builds
 from customer360.platform.tables import Float, Integer, String, Table
 
@@ -109,23 +109,39 @@ def event_paths(silver_events: pl.LazyFrame, as_of: date, params: Standardizatio
 def _steps(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.DataFrame:
     """Events of the window visit by visit, each in order, without visits that no human makes: subject_id (a number),
     ``visit`` (a number), whether the event ``begins`` it, event_type."""
+    rows = _by_visit(streams(_seen(events, as_of, rules), "subject_id", "occurred_at", "event_id"))
+    odd = automated_of(rows.lazy(), ["visit"], rules.traffic).collect()
+    human = rows.filter(~pl.col("visit").is_in(odd["visit"].implode())) if odd.height else rows
+    begins = (pl.col("visit") != pl.col("visit").shift()).fill_null(True)
+    return human.select("visit", "event_type", subject_id=RUN, begins=begins)
+
+
+def _seen(events: pl.LazyFrame, as_of: date, rules: StandardizationRules) -> pl.LazyFrame:
+    """Events of the window that count, with their ``session_id`` and whether the tracker ``said`` it."""
     end = datetime.combine(as_of, time(), UTC)
     recent = events.select(EVENTS).filter(
-        pl.col("occurred_at") >= end - timedelta(days=WINDOW_DAYS), pl.col("occurred_at") < end
-    )
-    # Numbers for names: they are sorted and compared several times.
-    found = recent.filter(pl.col("set_apart").is_null()).collect()
-    told = with_sessions(found.with_columns(numbers(found["subject_id"])).lazy(), rules.traffic)
-    keyed = told.select(*VISIT, "occurred_at", "event_type", said=pl.col("tracker_session_id").is_not_null()).collect()
-    # What is told of a subject's number may read as a tracker's id: odd numbers are the tracker's.
-    keyed = keyed.with_columns(session_id=numbers(keyed["session_id"]).cast(pl.Int64) * 2 + keyed["said"])
-    ordered = keyed.sort(VISIT, maintain_order=True)
-    odd = automated(ordered.lazy(), rules.traffic).collect()
-    human = ordered.join(odd, on=VISIT, how="anti", maintain_order="left") if odd.height else ordered
-    begins = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in VISIT)
-    return human.with_columns(begins=begins).select(
-        "subject_id", "begins", "event_type", visit=pl.col("begins").cum_sum()
-    )
+        pl.col("occurred_at") >= end - timedelta(days=WINDOW_DAYS), pl.col("occurred_at") < end,
+        pl.col("set_apart").is_null(),
+    )  # fmt: skip
+    by_tracker, columns = pl.col("tracker_session_id"), ("subject_id", "occurred_at", "event_id", "event_type")
+    tracked = recent.filter(by_tracker.is_not_null()).select(*columns, session_id=by_tracker, said=True)
+    # Few events name no visit: what else tells where one ends is read for them alone.
+    untracked = with_sessions(recent.filter(by_tracker.is_null()), rules.traffic)
+    return pl.concat([tracked, untracked.select(*columns, "session_id", said=False)])
+
+
+def _by_visit(rows: pl.DataFrame) -> pl.DataFrame:
+    """Streams of events visit by visit, with the number of each, ``visit``. An id of the tracker that reads as one of
+    another visit is not that one's."""
+    visit, begins = (RUN, "session_id", "said"), pl.lit(False)
+    for name in visit:
+        begins = begins | (pl.col(name) != pl.col(name).shift()).fill_null(True)
+    parts = rows.with_columns(part=(begins.cum_sum() - 1).cast(pl.UInt32))
+    heads = rows.filter(begins).with_row_index("visit")
+    first = heads.with_columns(numbers(heads["session_id"])).select(pl.col("visit").min().over(visit)).to_series()
+    told = parts.select(RUN, "occurred_at", "event_type", visit=first.gather(parts["part"]))
+    # Visits of one subject at one time, over two devices, stand in each other.
+    return told if told["visit"].is_sorted() else told.sort("visit", maintain_order=True)
 
 
 def _with_rate(rows: pl.LazyFrame, hits: str, count: str, name: str, design: pl.Expr = FREE) -> pl.LazyFrame:

@@ -82,6 +82,27 @@ def campaign_names(
     ).select(list(CampaignNames.columns()))
 
 
+class CampaignSynonyms(Table, table="silver.campaign_synonyms", sort_by=("said",)):
+    """One row per name in use that means a campaign by another one, or none; every other name means itself.
+
+    A campaign that is listed, or met, for the first time under its own id is no row here: whatever reads names of
+    messages need not be made anew for it.
+    """
+
+    said = String(primary_key=True, description="As in silver.campaign_names")
+    campaign_id = String(nullable=True, description="Null: no campaign")
+    method = String(description="As in silver.campaign_names")
+
+
+@builds(CampaignSynonyms, reads={"silver.campaign_names": ("said", "campaign_id", "method")})
+def campaign_synonyms(silver_campaign_names: pl.LazyFrame) -> pl.LazyFrame:
+    """Names that `pipelines.campaigns.one_campaign` changes."""
+    is_other = (pl.col("campaign_id") != pl.col("said")).fill_null(False)
+    return silver_campaign_names.filter(is_other | (pl.col("method") == "NO_CAMPAIGN")).select(
+        "said", "campaign_id", "method"
+    )
+
+
 def _used(touches: pl.LazyFrame, sessions: pl.LazyFrame, audiences: pl.LazyFrame) -> pl.LazyFrame:
     met = {
         "touch": (touches, "occurred_on"),

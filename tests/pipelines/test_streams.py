@@ -48,3 +48,11 @@ def test_the_order_of_the_rows_changes_no_journey_funnel_or_path(retailer) -> No
         made = [build(rows.lazy(), retailer.as_of, JourneyRules()).collect() for rows in (touchpoints, mixed)]
         key = [c for c in made[0].columns if made[0][c].dtype != pl.List(pl.String)]
         assert made[0].height > 5 and made[0].sort(key).equals(made[1].sort(key)), build.__name__
+
+
+def test_those_who_lie_in_order_stay_where_they_lie_beside_others() -> None:
+    """A batch adds rows of few beside a bucket of many: theirs are sorted, and the others' are not."""
+    rows = pl.LazyFrame({"who": ["c", "b", "a", "a", "b", None, None], "at": [0, 2, 1, 2, 1, 2, 1]})
+    assert streams(rows, "who", "at").select("who", "at").rows() == [
+        ("c", 0), ("a", 1), ("a", 2), (None, 1), (None, 2), ("b", 1), ("b", 2),
+    ]  # fmt: skip

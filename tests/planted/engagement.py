@@ -15,11 +15,13 @@ from customer360.pipelines.gold.attribution import campaign_attribution
 from customer360.pipelines.gold.campaign_lifts import campaign_lifts
 from customer360.pipelines.gold.campaigns import campaign_performance
 from customer360.pipelines.gold.contact_frequency import message_fatigue
+from customer360.pipelines.gold.messages import message_outcomes
 from customer360.pipelines.gold.responses import channel_preferences, response_rates, send_hour_preferences
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import CampaignAudiences, Campaigns, Touches
 from customer360.pipelines.silver.journey import SubjectDays
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -70,14 +72,17 @@ def events(
     )  # fmt: skip
 
 
+def outcomes(touches: pl.LazyFrame) -> pl.LazyFrame:
+    names = empty(CampaignNames)
+    return message_outcomes(touches, message_clicks(touches, names), empty(Transactions), names, AS_OF, RULES)
+
+
 def _opened(seed: int) -> planted.Found:
     """Of 400 messages a share is opened; programs fetch half of them, too."""
     rng = np.random.default_rng(seed)
     opens = rng.random(400) < OPENED
     touches = events(np.arange(400) % 250, [START] * 400, opens, machine=rng.random(400) < 0.5)
-    table = campaign_performance(
-        touches, empty(Campaigns), empty(CampaignNames), empty(Transactions), NO_RATES, EUR, AS_OF, RULES
-    )
+    table = campaign_performance(outcomes(touches), empty(Campaigns), NO_RATES, EUR, AS_OF, RULES)
     rate = table.select("open_rate").collect().item()
     return planted.Found(rate, rate, rate, planted=float(opens.mean()))
 
@@ -122,7 +127,7 @@ def _fatigue(rng: np.random.Generator, slope: float) -> pl.DataFrame:
     responds = (rng.random((300, 8)) < chance).ravel()
     at = [datetime(2025, 8, 1, tzinfo=UTC) + timedelta(days=float(d)) for d in day.ravel()]
     touches = events(np.repeat(np.arange(300), 8), at, responds)
-    return message_fatigue(touches, empty(CampaignNames), AS_OF, RULES).collect()
+    return message_fatigue(outcomes(touches), AS_OF, RULES).collect()
 
 
 def _tired(seed: int) -> planted.Found:
@@ -157,8 +162,9 @@ CHOSEN = {  # build, column and the second choice of each kind
 
 
 def _preferences(touches: pl.LazyFrame, kind: str) -> pl.DataFrame:
-    rates = response_rates(touches, empty(CampaignNames), PEOPLE, AS_OF, RULES)
-    return CHOSEN[kind][0](touches, PEOPLE, empty(CampaignNames), rates, AS_OF, RULES).collect()
+    messages = outcomes(touches)
+    rates = response_rates(messages, PEOPLE, AS_OF, RULES)
+    return CHOSEN[kind][0](messages, PEOPLE, rates, AS_OF, RULES).collect()
 
 
 def _preferred(seed: int, kind: str) -> planted.Found:
@@ -188,7 +194,7 @@ def _hours(rng: np.random.Generator, evening: float) -> pl.LazyFrame:
 def _best_hour(seed: int) -> planted.Found:
     """The rate of the best hour; the segment's other hours have 3 / 8."""
     touches = _hours(np.random.default_rng(seed), EVENING)
-    rows = response_rates(touches, empty(CampaignNames), PEOPLE, AS_OF, RULES).collect()
+    rows = response_rates(outcomes(touches), PEOPLE, AS_OF, RULES).collect()
     row = rows.filter(kind="HOUR", segment="BASIC", choice="18").row(0, named=True)
     if not row["is_best"]:
         return planted.Found(float("nan"), float("nan"), float("nan"))
@@ -197,7 +203,7 @@ def _best_hour(seed: int) -> planted.Found:
 
 def _no_best_hour(seed: int) -> tuple[int, int]:
     touches = _hours(np.random.default_rng(seed), 0.0)
-    rows = response_rates(touches, empty(CampaignNames), PEOPLE, AS_OF, RULES).collect()
+    rows = response_rates(outcomes(touches), PEOPLE, AS_OF, RULES).collect()
     of = rows.filter(pl.col("kind") == "HOUR", pl.col("segment") == "BASIC")
     return int(of["is_best"].any()), 1
 
@@ -226,7 +232,10 @@ def _removed(seed: int) -> planted.Found:
     names = ("session_id", "subject_id", "campaign_id", "traffic_source")
     visits = pl.LazyFrame(schema=dict.fromkeys(names, pl.String) | {"started_at": pl.Datetime("us", "UTC")})
     facts = pl.LazyFrame(schema=dict.fromkeys(("session_id", "subject_id", "channel_type"), pl.String))
-    table = campaign_attribution(touches, visits, facts, empty(CampaignNames), sales, EUR, AS_OF, RULES).collect()
+    meant = empty(CampaignNames)
+    table = campaign_attribution(
+        message_clicks(touches, meant), visits, facts, meant, sales, EUR, AS_OF, RULES
+    ).collect()
     row = table.filter(model="MARKOV", campaign_id="A").row(0, named=True)
     lost = [1 - 0.4, 1 - 0.6 * 0.7]
     total = len(buyers)

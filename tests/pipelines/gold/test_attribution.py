@@ -15,6 +15,7 @@ from customer360.pipelines.gold.attribution import MODELS, MOST_STATES, campaign
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import Touches
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -56,8 +57,9 @@ def attribution(
         schema = tables.schema(table)
         return pl.DataFrame([{**dict.fromkeys(schema), **row} for row in rows], schema=schema, orient="row").lazy()
 
+    names = frame(CampaignNames, [])
     return campaign_attribution(
-        frame(Touches, touched), came, facts, frame(CampaignNames, []), frame(Transactions, bought),
+        message_clicks(frame(Touches, touched), names), came, facts, names, frame(Transactions, bought),
         pl.LazyFrame({"currency": ["EUR"]}), AS_OF, RULES,
     ).collect()  # fmt: skip
 

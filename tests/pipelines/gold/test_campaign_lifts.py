@@ -42,7 +42,7 @@ FROM judged GROUP BY campaign_id ORDER BY campaign_id
 
 
 def test_duckdb_counts_the_same(retailer) -> None:  # type: ignore[no-untyped-def]
-    inputs = ("silver.campaign_audiences", "silver.campaigns", "silver.campaign_names", "silver.subject_days",
+    inputs = ("silver.campaign_audiences", "silver.campaigns", "silver.campaign_synonyms", "silver.subject_days",
               "silver.reporting_rates", "silver.reporting_currency")  # fmt: skip
     frames = {name: retailer.frame(name) for name in inputs}
     ours = campaign_lifts(*frames.values(), retailer.as_of, RULES).sort("campaign_id").collect()

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from customer360.pipelines.campaigns import clicks_of, messages_of
 from customer360.pipelines.gold.campaigns import campaign_performance
+from customer360.pipelines.gold.messages import message_outcomes
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.campaign_names import CampaignNames
 from customer360.pipelines.silver.engagement import Campaigns, Touches
+from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
 
@@ -67,7 +69,12 @@ def test_duckdb_counts_the_same(retailer) -> None:  # type: ignore[no-untyped-de
               "silver.reporting_rates", "silver.reporting_currency")  # fmt: skip
     frames = {name: retailer.frame(name) for name in inputs}
     rules = EnrichmentRules.model_validate({"engagement": {"conversion_days": 90}})  # few click and buy within a week
-    ours = campaign_performance(*frames.values(), retailer.as_of, rules).collect()
+    told = message_outcomes(
+        frames["silver.touches"], retailer.frame("silver.message_clicks"), frames["silver.transactions"],
+        retailer.frame("silver.campaign_synonyms"), retailer.as_of, rules,
+    )  # fmt: skip
+    rest = [frames[n] for n in ("silver.campaigns", "silver.reporting_rates", "silver.reporting_currency")]
+    ours = campaign_performance(told, *rest, retailer.as_of, rules).collect()
     with duckdb.connect() as base:
         base.sql("SET TimeZone = 'UTC'")
         for name, table in {
@@ -77,11 +84,11 @@ def test_duckdb_counts_the_same(retailer) -> None:  # type: ignore[no-untyped-de
         }.items():
             base.register(name, frames[table].collect().to_arrow())
         theirs = base.sql(INDEPENDENT, params={"end": datetime.combine(retailer.as_of, datetime.min.time(), UTC)}).pl()
-    told, theirs = (rows.sort("campaign_id", "channel") for rows in (ours, theirs))
-    assert told.height == theirs.height > 20
+    ours, theirs = (rows.sort("campaign_id", "channel") for rows in (ours, theirs))
+    assert ours.height == theirs.height > 20
     for column in theirs.columns:
-        assert told[column].to_list() == theirs[column].to_list(), column
-    assert told["conversion_count"].sum() > 5
+        assert ours[column].to_list() == theirs[column].to_list(), column
+    assert ours["conversion_count"].sum() > 5
 
 
 def frame(table: type[tables.Table], rows: list[Row], **defaults: Any) -> pl.LazyFrame:
@@ -107,8 +114,9 @@ def performance(touches: pl.LazyFrame, sales: list[Row] = [], campaigns: list[Ro
         [("USD", date(2026, 2, 1), None, 0.5)], schema={"currency": pl.String, "on": pl.Date, "valid_until_on": pl.Date, "rate": pl.Float64}, orient="row"  # noqa: E501
     )  # fmt: skip
     names = frame(CampaignNames, [{"said": "fb_c1", "campaign_id": "C1", "method": "PREFIX"}])
+    told = message_outcomes(touches, message_clicks(touches, names), sold, names, AS_OF, RULES)
     return campaign_performance(
-        touches, frame(Campaigns, campaigns), names, sold, exchange, pl.LazyFrame({"currency": ["EUR"]}), AS_OF, RULES
+        told, frame(Campaigns, campaigns), exchange, pl.LazyFrame({"currency": ["EUR"]}), AS_OF, RULES
     ).collect()
 
 
@@ -198,9 +206,9 @@ def test_clicks_are_of_the_messages_that_all_events_make(rows: list[Row]) -> Non
     """Clicks are numbered among what was sent to their accounts alone; all events give the same."""
     touches, names = events(*rows), frame(CampaignNames, [{"said": "fb_c1", "campaign_id": "C1", "method": "PREFIX"}])
     message = ["source_system", "customer_id", "campaign_id", "channel", "message"]
-    told = messages_of(touches, names, AS_OF).filter("is_clicked").select(*message, "clicked_at", "last_clicked_at")
-    clicks = clicks_of(touches, names, AS_OF).group_by(message).agg(
-        clicked_at=pl.col("at").min(), last_clicked_at=pl.col("at").max()
+    told = messages_of(touches, names, AS_OF).drop_nulls("clicked_at").select(*message, "clicked_at", "last_clicked_at")
+    clicks = clicks_of(touches, names).group_by(message).agg(
+        clicked_at=pl.col("occurred_at").min(), last_clicked_at=pl.col("occurred_at").max()
     )  # fmt: skip
     assert clicks.collect().sort(pl.all()).equals(told.collect().sort(pl.all()))
 
@@ -208,10 +216,14 @@ def test_clicks_are_of_the_messages_that_all_events_make(rows: list[Row]) -> Non
 def test_what_comes_later_changes_nothing(retailer) -> None:  # type: ignore[no-untyped-def]
     day = retailer.as_of - timedelta(days=60)
     touches, sales = retailer.frame("silver.touches"), retailer.frame("silver.transactions")
-    rest = [retailer.frame(n) for n in ("silver.campaigns", "silver.campaign_names")]
-    money = [retailer.frame(n) for n in ("silver.reporting_rates", "silver.reporting_currency")]
+    names = retailer.frame("silver.campaign_synonyms")
+    rest = [
+        retailer.frame(f"silver.{n}") for n in ("campaigns", "reporting_rates", "reporting_currency")
+    ]  # fmt: skip
     made = [
-        campaign_performance(t, *rest, s, *money, day, RULES).sort("campaign_id", "channel").collect()
+        campaign_performance(message_outcomes(t, message_clicks(t, names), s, names, day, RULES), *rest, day, RULES)
+        .sort("campaign_id", "channel")
+        .collect()
         for t, s in (
             (touches, sales),
             (touches.filter(pl.col("occurred_on") < day), sales.filter(pl.col("occurred_on") < day)),
