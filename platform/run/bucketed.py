@@ -19,7 +19,7 @@ from customer360.platform.run.units import BuildUnit, InputPart, Place, owner_co
 TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
 # Likewise where some subjects are made anew: little of what is read is kept, and a wide plan costs more to make than
 # to run.
-FEW_TOGETHER = 32 * 1024 * 1024
+FEW_TOGETHER = 128 * 1024 * 1024
 MOSTLY = 1 / 3  # of a bucket's bytes that may be others where some subjects are made anew: else all of them are
 
 
