@@ -310,7 +310,8 @@ def inserted(
     one file (``is_one``) lie so, and between few subjects the others are copied as they lie."""
     names = touched.drop_nulls().unique().sort()
     is_ordered = is_one and order[0] == per and held[per].null_count() == 0 and held[per].is_sorted()
-    if not is_ordered or SLICED * len(names) * held.width > held.height:
+    is_theirs = rows[per].is_in(names.implode()).fill_null(False).all()  # others have no place between those held
+    if not (is_ordered and is_theirs) or SLICED * len(names) * held.width > held.height:
         return pl.concat([held.filter(~held[per].is_in(touched.implode())), rows]).sort(order, nulls_last=True)
     made = rows.sort(order, nulls_last=True)
     bounds = [frame[per].search_sorted(names, side) for frame in (held, made) for side in ("left", "right")]

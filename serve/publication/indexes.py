@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -25,28 +28,49 @@ from customer360.platform.privacy import leaving
 
 IDENTITIES, RECORDS = "silver.identities", "silver.customer_records"
 HOME, CHECKS = "identity", "checks.json"
+LOCK, HALF = "_lock", ".half"  # beside the indexes; the second is one that is being written
 AGAIN = "`customer360 run` writes it again"
 KEEP = online.KEEP  # as many as there are publications to put back; a request may still read the one before
 
 
 def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
     """Write the index of the current identities unless it stands already; older ones go. None without identities."""
-    held = pins.read(lake)
-    if held is None or not lake.exists(IDENTITIES):
-        return None
-    home, version = _home(state), lake.version(IDENTITIES)
-    folder = home / str(version)
-    if not _serves(folder):
-        shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
-        _write(folder, lake, _latest(state, version), held, rules)
-    for old in stored(state)[:-KEEP]:
-        shutil.rmtree(old)
-    return folder
+    with _alone(state) as home:
+        held = pins.read(lake)
+        if held is None or not lake.exists(IDENTITIES):
+            return None
+        version = lake.version(IDENTITIES)
+        folder = home / str(version)
+        if not _serves(folder):
+            half = home / HALF
+            _write(half, version, lake, _latest(state, version), held, rules)
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or of another version of the library
+            half.rename(folder)
+        for old in stored(state)[:-KEEP]:
+            shutil.rmtree(old)
+        return folder
 
 
-def _write(folder: Path, lake: Lake, before: IdentityIndex | None, held: Pins, rules: IdentityRules) -> None:
-    """Write an index, and last the sizes and checksums of its files."""
-    known = lake.scan(IDENTITIES, version=int(folder.name)).filter(pl.col("entity_type").ne_missing(ORGANISATION))
+@contextmanager
+def _alone(state: Path) -> Iterator[Path]:
+    """Hold the right to change the indexes; it ends with the process. What one that died left unfinished goes.
+
+    An index shares files with the one before. Into a folder where somebody else may have put their second names nothing
+    is written: it would be written into the index that is in service.
+    """
+    home = _home(state)
+    with open(home / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (home / HALF).exists():
+            shutil.rmtree(home / HALF)
+        yield home
+
+
+def _write(
+    folder: Path, version: int, lake: Lake, before: IdentityIndex | None, held: Pins, rules: IdentityRules
+) -> None:
+    """Write an index of a version of the identities, and last the sizes and checksums of its files."""
+    known = lake.scan(IDENTITIES, version=version).filter(pl.col("entity_type").ne_missing(ORGANISATION))
     persons = known.select("record_id", "person_id", VERSIONED).collect()
     persons = persons.filter(~pl.col("person_id").is_in(leaving(lake, persons)))
 
@@ -121,8 +145,11 @@ def _opened(folder: Path) -> IdentityIndex | None:
 
 
 def delete_indexes(state: Path) -> None:
-    """Remove all: they hold what an erased person's records said."""
-    shutil.rmtree(_home(state), ignore_errors=True)
+    """Remove all: they hold what an erased person's records said. One that is being written is waited for."""
+    with _alone(state) as home:
+        for folder in home.iterdir():
+            if folder.name != LOCK:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Indexes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from customer360.models.identity.batch import pins as pinning
 from customer360.models.identity.batch.pins import Pins
@@ -178,8 +179,13 @@ class IdentityIndex:
                 if len(base) + len(more) < cap:  # with the asked record it would be one more
                     found.update(base.tolist())
                     others.update(more.tolist())
-        rows = self.base.take(found) + (self.changed.take(others) if self.changed else [])
-        return sorted(rows, key=lambda known: str(known["record_id"]))
+        parts = ((self.base, found), (self.changed, others))
+        taken = [part.take(rows) for part, rows in parts if part is not None and rows]
+        if not taken:
+            return []
+        # Both at once: what many columns cost to hand over is more than what some rows do.
+        known = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(taken))).rows(named=True)
+        return sorted(known, key=lambda row: str(row["record_id"]))
 
 
 def _without(rows: Numbers, hidden: Numbers) -> Numbers:

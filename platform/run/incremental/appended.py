@@ -280,9 +280,9 @@ def grain_of(node: Node) -> str:
 
 def joined_key(node: Node, table: str) -> str:
     """The column by which earlier versions of the rows of a joined bronze table are found; empty where its key holds
-    the node's grain, under which they stay."""
+    the node's grain, under which they stay, and where it has no key, so that no row has versions."""
     own = tables.spec(tables.by_name(table)).key
-    return "" if key_column(table, node.per or "") in own else own[0]
+    return "" if not own or key_column(table, node.per or "") in own else own[0]
 
 
 def is_listed(table: str, column: str) -> bool:

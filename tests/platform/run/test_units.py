@@ -54,6 +54,14 @@ def test_rows_of_some_subjects_are_put_where_sorting_would_put_them(
     assert found.n_chunks() == 1
 
 
+@pytest.mark.parametrize("other", ["b", None])
+def test_no_row_of_another_subject_is_lost(other: str | None) -> None:
+    held = pl.DataFrame({"who": ["a"] * 50 + ["c"] * 50, "n": range(100)})
+    rows = pl.DataFrame({"who": ["c", other], "n": [1, 2]})
+    found = inserted(held, rows, pl.Series(["c"]), "who", ["who", "n"], is_one=True)
+    assert found.rows() == [*held.rows()[:50], *sorted(rows.rows(), key=lambda row: row[0] or "z")]
+
+
 def test_rows_never_lie_by_a_nested_column() -> None:
     assert not lies_by(pl.DataFrame({"many": [[1], [2]]}), ["many"])
 

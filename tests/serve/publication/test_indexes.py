@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -115,6 +116,59 @@ def test_of_one_that_was_not_written_to_its_end_nothing_is_taken_over(lake: Lake
     assert not (second / RECORDS).samefile(first / RECORDS)
     (second / MANIFEST).unlink()  # as where a publication died: it is written again, at the next
     assert indexes.check(publish(lake, tmp_path)).base.height == 60
+
+
+def test_two_publications_at_once_leave_the_index_in_service_as_it_is(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish(lake, tmp_path)
+    renamed(lake, 3, "Quispe")
+    meanwhile, read = threading.Thread(target=publish, args=(lake, tmp_path)), lake.scan
+
+    def scan(name: str, version: int | None = None) -> pl.LazyFrame:
+        if meanwhile.ident is None:
+            meanwhile.start()
+            meanwhile.join(0.5)  # it takes the files of the first over, or waits
+            lake.leaving = ["p7"]  # so that this one writes them anew
+        return read(name, version)
+
+    monkeypatch.setattr(lake, "scan", scan, raising=False)
+    second = publish(lake, tmp_path)
+    meanwhile.join()
+    assert indexes.check(first).base.height == 60
+    assert indexes.check(second).base.height == 59
+    assert indexes.stored(tmp_path) == [first, second]
+
+
+def test_an_erasure_waits_for_an_index_that_is_being_written(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(lake, tmp_path)
+    renamed(lake, 3, "Quispe")
+    erasing, write = threading.Thread(target=indexes.delete_indexes, args=(tmp_path,)), indexes.write_durably
+
+    def written(path: Path, text: str) -> None:
+        erasing.start()
+        erasing.join(0.2)
+        write(path, text)
+
+    monkeypatch.setattr(indexes, "write_durably", written)
+    publish(lake, tmp_path)
+    erasing.join()
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size]
+
+
+def test_what_a_publication_that_died_left_goes(lake: Lake, tmp_path: Path) -> None:
+    first = publish(lake, tmp_path)
+    half = first.with_name(indexes.HALF)
+    half.mkdir()
+    (half / RECORDS).hardlink_to(first / RECORDS)
+    assert publish(lake, tmp_path) == first
+    assert not half.exists() and indexes.check(first).base.height == 60
+    half.mkdir()
+    (half / RECORDS).write_bytes(b"quispe")
+    indexes.delete_indexes(tmp_path)
+    assert not half.exists()
 
 
 def test_who_is_being_erased_is_in_no_file_of_the_next(lake: Lake, tmp_path: Path) -> None:
