@@ -366,9 +366,10 @@ def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -
     kinds = tables.pii_columns(table)
     mine = pl.col("person_id").is_in(list(who.persons)).fill_null(False) | _has_contact(kinds, who)
     for kind, values in (("account", who.accounts), ("device", who.devices)):
-        mine |= pl.any_horizontal(
-            pl.lit(False), *(pl.col(c).is_in(list(values)).fill_null(False) for c, k in kinds.items() if k == kind)
-        )
+        columns = [pl.col(c) for c, k in kinds.items() if k == kind]
+        if kind == "account" and "source_system" in table.columns():  # beside which a number may stand without it
+            columns += [pl.concat_str("source_system", column, separator="/") for column in columns]
+        mine |= pl.any_horizontal(pl.lit(False), *(column.is_in(list(values)).fill_null(False) for column in columns))
     mine |= _has_names(table, who, tuple(map(str.lower, NAME_COLUMNS)))
     frame, texts = frame.filter(~mine), [c for c, kind in kinds.items() if kind == "text"]
     return frame.with_columns(cleaned(frame[c], who) for c in texts)

@@ -29,6 +29,7 @@ from customer360.platform.tables import Boolean, Date, Integer, String, Table, T
 class MessageOutcomes(
     Table, table="gold.message_outcomes", per="subject_id", partition_by=("as_of",),
     sort_by=("subject_id", "sent_at", "campaign_id", "channel", "source_system", "customer_id", "message"),
+    serves="OPERATION",  # that it was sent and read; what is concluded of a person serves its own table's purpose
 ):  # fmt: skip
     """One row per message, account and as_of date: how far it got and what followed, as known before the date.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.campaigns import NO_CAMPAIGN, spelling, without_prefixes
+from customer360.pipelines.campaigns import NO_CAMPAIGN, UNNAMED, spelling, without_prefixes
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
@@ -62,12 +62,14 @@ def campaign_names(
         .join(_first(known), on="spelt", how="left")
         .join(stripped, left_on="bare", right_on="spelt", how="left", suffix="_bare")
     )
-    none = pl.col("spelt").is_in(NO_CAMPAIGN)
     count = pl.coalesce(pl.col("count"), pl.col("count_bare"), pl.lit(0))
     by_id, known_id, bare_id = (pl.col(c) for c in ("by_id", "meant", "meant_bare"))
+    meant = pl.coalesce(by_id, known_id, pl.when(pl.col("count").is_null()).then(bare_id))
+    # A message of a campaign that is listed as the word for none could not be told from one without a campaign.
+    none = (by_id.is_null() & pl.col("spelt").is_in(NO_CAMPAIGN)) | (meant == UNNAMED).fill_null(False)
     method = (
-        pl.when(by_id.is_not_null()).then(pl.lit("ID"))
-        .when(none).then(pl.lit("NO_CAMPAIGN"))
+        pl.when(none).then(pl.lit("NO_CAMPAIGN"))
+        .when(by_id.is_not_null()).then(pl.lit("ID"))
         .when(known_id.is_not_null()).then(pl.col("how"))
         .when(pl.col("count") > 1).then(pl.lit("AMBIGUOUS"))
         .when(bare_id.is_not_null()).then(pl.lit("PREFIX"))
@@ -75,10 +77,9 @@ def campaign_names(
         .otherwise(pl.lit("UNRESOLVED"))
     )  # fmt: skip
     told = found.with_columns(method=method)
-    meant = pl.coalesce(by_id, known_id, pl.when(pl.col("count").is_null()).then(bare_id))
     return told.with_columns(
         campaign_id=pl.when(pl.col("method") != "NO_CAMPAIGN").then(meant),
-        candidate_count=pl.when(by_id.is_not_null()).then(1).when(none).then(0).otherwise(count).cast(pl.Int64),
+        candidate_count=pl.when(none).then(0).when(by_id.is_not_null()).then(1).otherwise(count).cast(pl.Int64),
     ).select(list(CampaignNames.columns()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from customer360.platform import erasure_list, privacy, quality, tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
-from customer360.platform.tables import Integer, String, Table, personal
+from customer360.platform.tables import Date, Integer, String, Table, personal
 
 
 def test_nobody_is_erased_at_first(lake: Lake) -> None:
@@ -98,6 +99,29 @@ def test_erase_rows_deletes_or_blanks_by_contract(lake: Lake, raw: list[type[Tab
     kept = lake.scan("bronze.t_kept").select("CUSTOMER_ID", "UNITS", "_rescued").collect().rows()
     assert kept == [(None, 3, None), ("2", 3, "{}"), (None, 3, "{}")]
     assert erasure_list.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1", "2"]}), "POS").to_list() == [True, False]
+
+
+def test_editions_lose_an_account_that_was_nobodys_when_they_were_made(lake: Lake, registries: None) -> None:
+    """Its number stands alone there, beside its system: of another system it is somebody else's."""
+
+    class Told(Table, table="gold.told", partition_by=("as_of",)):
+        """One row per account and date."""
+
+        source_system = String(primary_key=True)
+        customer_id = String(primary_key=True, metadata=personal("account"))
+        as_of = Date(primary_key=True)
+        person_id = String(nullable=True)
+
+    rows = [("POS", "1", None), ("CRM", "1", "P2"), ("POS", "2", None), ("POS", "3", "P1")]
+    frame = pl.DataFrame(rows, schema=["source_system", "customer_id", "person_id"], orient="row")
+    made = tables.conform(Told, frame.with_columns(as_of=date(2026, 5, 1)).lazy()).collect()
+    lake.ensure(Told)
+    file = lake.write_file("gold.told", made.drop("as_of"), {"as_of": "2026-05-01"})
+    lake.replace("gold.told", [file], scope={}, app="t", app_version=1)
+    privacy.erase_rows(lake, Identifiers(accounts=frozenset({"POS/1"}), persons=frozenset({"P1"})))
+    assert sorted(lake.scan("gold.told").select("source_system", "customer_id").collect().rows()) == [
+        ("CRM", "1"), ("POS", "2"),
+    ]  # fmt: skip
 
 
 def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> None:

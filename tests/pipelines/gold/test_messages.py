@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from customer360.pipelines.campaigns import UNNAMED
 from customer360.pipelines.gold.messages import message_outcomes
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.pipelines.silver.campaign_names import CampaignNames, campaign_synonyms
-from customer360.pipelines.silver.engagement import Touches
+from customer360.pipelines.silver.behavior import Sessions
+from customer360.pipelines.silver.campaign_names import CampaignNames, campaign_names, campaign_synonyms
+from customer360.pipelines.silver.engagement import CampaignAliases, CampaignAudiences, Campaigns, Touches
 from customer360.pipelines.silver.message_clicks import message_clicks
 from customer360.pipelines.silver.sales import Transactions
 from customer360.platform import tables
@@ -137,3 +138,20 @@ def test_a_message_without_a_campaign_and_nothing_at_all() -> None:
     (told,) = outcomes(touched([row]), sold([])).to_dicts()
     assert (told["campaign_id"], told["earlier_count"], told["revenue_amount"]) == (UNNAMED, 0, 0)
     assert outcomes(touched([]), sold([])).is_empty()
+
+
+def test_a_campaign_that_is_listed_as_the_word_for_none_is_none() -> None:
+    """Its messages and those without a campaign would have one key."""
+    row: Row = {"customer_id": "c1", "message_id": "m1", "channel": "SMS", "action": "SENT", "occurred_at": START,
+                "is_machine": False, "occurred_on": START.date()}  # fmt: skip
+    touches = touched([{**row, "campaign_id": name} for name in (None, UNNAMED, "brand", "Nothing")])
+    names = campaign_names(
+        touches, frame(Sessions, []), frame(CampaignAudiences, []),
+        frame(Campaigns, [{"campaign_id": UNNAMED, "campaign_name": "nothing"}]),
+        frame(CampaignAliases, [{"spelling": "brand", "campaign_id": UNNAMED}]), RULES,
+    )  # fmt: skip
+    assert names.select("method", "campaign_id", "candidate_count").unique().collect().rows() == [
+        ("NO_CAMPAIGN", None, 0)
+    ]
+    (told,) = outcomes(touches, sold([]), campaign_synonyms(names)).to_dicts()
+    assert (told["campaign_id"], told["message"]) == (UNNAMED, "m1")
