@@ -11,6 +11,7 @@ import json
 from collections.abc import Generator, Iterator
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
@@ -39,12 +40,26 @@ _NOBODY = pl.Series("person_id", [], dtype=pl.String)
 
 
 def made_of(inputs: Inputs) -> str:
-    """What a generation notes of its inputs, so that the next one may be made of what differs; nothing while somebody
+    """What a generation notes of its inputs, so that the next one may be made of what differs; no files while somebody
     is being erased, who is left out of what there is."""
-    if accounts_of(inputs)[1]:
-        return ""
-    files = {name: [astuple(file) for file in inputs.current(name)] for name in PUBLISHED}
-    return json.dumps({"erasures": len(inputs.lake.objects(DONE)), "columns": _columns(inputs), "files": files})
+    noted: dict[str, Any] = {"erasures": _ended(inputs.lake)}
+    if not accounts_of(inputs)[1]:
+        files = {name: [astuple(file) for file in inputs.current(name)] for name in PUBLISHED}
+        noted |= {"columns": _columns(inputs), "files": files}
+    return json.dumps(noted)
+
+
+def has_erased(told: str | None, lake: Lake) -> bool:
+    """Whether an erasure ended since a generation told what it was made of, of whichever installation: this one and
+    those before it may hold who was erased."""
+    try:
+        return bool(json.loads(told or "")["erasures"] != _ended(lake))
+    except (ValueError, TypeError, KeyError):  # of another version of the library
+        return False
+
+
+def _ended(lake: Lake) -> int:
+    return len(lake.objects(DONE))
 
 
 def _columns(inputs: Inputs) -> dict[str, list[list[str]]]:
@@ -104,7 +119,7 @@ def since(told: str | None, now: Inputs) -> Since | None:
         erasures, columns = noted["erasures"], noted["columns"]
     except (ValueError, TypeError, KeyError):  # not told, or by another version of the library
         return None
-    if erasures != len(now.lake.objects(DONE)) or not (before[PROFILES] and before[IDENTITIES]):
+    if erasures != _ended(now.lake) or not (before[PROFILES] and before[IDENTITIES]):
         return None
     if any(columns.get(name, own) != own for name, own in _columns(now).items()):
         return None

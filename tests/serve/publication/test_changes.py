@@ -348,3 +348,27 @@ def test_an_edition_that_turns_current_while_documents_are_made_is_of_the_next(o
     own_shop.lake.commit(name, [], app="again", app_version=1, marks=editions.mark(f"{name}/churn", AS_OF))
     assert {each: inputs.current(each) for each in changes.PUBLISHED} == before
     assert [f.partition["as_of"] for f in Inputs.pin(own_shop.lake).current(name)] == [str(AS_OF)] * len(before[name])
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_whom_another_installation_erased_is_in_no_older_generation(
+    own_shop: Any, tmp_path: Path, *, is_seen: bool
+) -> None:
+    """Nothing here hides who was erased there, so that a rollback would answer for them: neither while a base serves,
+    nor beside the whole one that takes its place. ``is_seen``: this one publishes while that erasure is under way."""
+    other = tmp_path / "other"
+    publish_gold(own_shop.lake, other)
+    own_shop.write("gold.customer_360", [own_shop.profile(p, city="Bonn") for p in ("p_ann", "p_bob")])
+    assert publish_gold(own_shop.lake, other).base is not None
+    who = privacy.Identifiers(persons=frozenset({"p_ann"}), accounts=frozenset({"POS/1", "SHOP/9"}))
+    privacy.begin_erasure(own_shop.lake, "p_ann", who)
+    if is_seen:
+        publish_gold(own_shop.lake, other)
+    for name in ("gold.customer_360", "gold.recommendations", "gold.predictions", "gold.category_scores"):
+        own_shop.lake.rewrite(name, lambda rows: rows.filter(pl.col("person_id") != "p_ann"), reason="erasure")
+    own_shop.lake.rewrite("silver.identities", lambda r: r.filter(pl.col("person_id") != "p_ann"), reason="erasure")
+    privacy.end_erasure(own_shop.lake, "p_ann")
+    ended = publish_gold(own_shop.lake, other)
+    assert ended.base is None and online.generations(other) == [ended]
+    assert not [f for f in other.rglob("*") if f.is_file() and b"p_ann" in f.read_bytes()]
+    assert publish_gold(own_shop.lake, other).base == ended.id, "and then as always"
