@@ -93,12 +93,21 @@ def _of_store(home: Path) -> Iterator[Finding]:
     except Unsound as fault:
         yield Finding(str(home / files.CURRENT), str(fault), PUBLISH)
         current = None
+    served = {current, _base_of(home, current)} - {None}
     for identifier in sorted({*files.stored_ids(home), *([current] if current else [])}):
         try:
             files.check(files.folder_of(home, identifier))
         except Unsound as fault:
-            remedy = PUBLISH if identifier == current else "delete the folder: it is not in service"
+            remedy = PUBLISH if identifier in served else "delete the folder: it is not in service"
             yield Finding(str(files.folder_of(home, identifier)), str(fault), remedy)
+
+
+def _base_of(home: Path, identifier: str | None) -> str | None:
+    """The whole publication that one in service changes; None where it is whole, or nobody can tell."""
+    try:
+        return files.read_manifest(files.folder_of(home, identifier)).base if identifier else None
+    except Unsound:
+        return None
 
 
 def _of_hiding(home: Path) -> Iterator[Finding]:

@@ -137,10 +137,7 @@ def _check_publications(tree: FolderTree, found: Files, repository: Repository) 
     for path in [p for p in found if p.rpartition("/")[2] == publications.CURRENT]:
         home = path.rpartition("/")[0]
         named = b"".join(repository.read(found[path])).decode("ascii", "replace").strip()
-        needed = _needed(home, named)
-        if (manifest := f"{home}/generations/{named}/{publications.MANIFEST}") in found:
-            base = _base_of(b"".join(repository.read(found[manifest])))
-            needed |= _needed(home, base) if base else set()
+        needed = _needed(home, named, found, repository)
         if needed <= found.keys():
             continue
         now = b"".join(tree.read(path)).decode("ascii", "replace").strip() if tree.seen(path) else named
@@ -149,14 +146,16 @@ def _check_publications(tree: FolderTree, found: Files, repository: Repository) 
         # else it was damaged before: the backup is of what there is, and `doctor` tells of it
 
 
-def _needed(home: str, generation: str) -> set[str]:
-    return {f"{home}/generations/{generation}/{name}" for name in (publications.MANIFEST, publications.DATA)}
-
-
-def _base_of(manifest: bytes) -> str | None:
-    """The whole publication that one changes; None where it is whole, or damaged."""
+def _needed(home: str, generation: str, found: Files, repository: Repository) -> set[str]:
+    """The files of a publication, as its manifest tells them, and those of the whole one that it changes."""
+    folder = f"{home}/generations/{generation}"
+    needed = {f"{folder}/{name}" for name in (publications.MANIFEST, publications.DATA)}
+    if (manifest := f"{folder}/{publications.MANIFEST}") not in found:
+        return needed
     try:
-        base = json.loads(manifest).get("base")
-    except (ValueError, AttributeError):
-        return None
-    return base if isinstance(base, str) else None
+        told = json.loads(b"".join(repository.read(found[manifest])))
+        files, base = list(told.get("files", ())), told.get("base")
+    except (ValueError, AttributeError, TypeError):  # damaged
+        return needed
+    needed |= {f"{folder}/{name}" for name in files}
+    return needed | (_needed(home, base, found, repository) if isinstance(base, str) and base < generation else set())

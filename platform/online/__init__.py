@@ -104,8 +104,8 @@ def amend(
     made_of: str = "",
 ) -> Generation | None:
     """Publish a generation that holds what differs from a whole one: what the generation in service, ``stood``, differs
-    by, and then ``changes``. None, and nothing is done, where another is in service by now, it is not sound, or a whole
-    one is due: the base has served for long, or what differs is much.
+    by, and then ``changes``. None, and nothing is done, where another is in service by now, it is not sound, what
+    ``changes`` need cannot be read, or a whole one is due: the base has served for long, or what differs is much.
 
     Never of use where a person must be gone from the disk: the base holds what it held.
 
@@ -120,7 +120,7 @@ def amend(
             filled = change(home, view, changes)
             base = stood.base or stood.id
             generation = write(home, filled, as_of=as_of, sources=sources, keep=keep, base=base, made_of=made_of)
-        except (Unsound, TooMuch, FileNotFoundError) as why:
+        except (Unsound, TooMuch, OSError, pl.exceptions.PolarsError) as why:  # a whole one needs no files of before
             telemetry.log.info(f"everything is published anew: {why}")
             for unfinished in (home / "generations").glob(".*"):
                 shutil.rmtree(unfinished)

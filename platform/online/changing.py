@@ -26,7 +26,7 @@ SHARE = 0.25  # of the base's bytes: every publication writes, checks and shares
 LEAST_BYTES = 1 << 20  # that may differ, however small the base is
 
 _DOCUMENTS = pl.DataFrame(schema=dict.fromkeys(("kind", "key", "document"), pl.String))
-_PLACES = _DOCUMENTS.drop("document")
+_PLACES = pl.DataFrame(schema=dict.fromkeys(("kind", "key"), pl.String))  # no query: threads that one starts end a fork
 
 
 class TooMuch(Exception):

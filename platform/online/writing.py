@@ -98,15 +98,19 @@ def pairs_of(frame: pl.DataFrame) -> Pairs:
 
 
 def _prune(home: Path, keep: int) -> None:
-    """Of more than one that is to stay, the newest whole ones stay beside."""
+    """Of more than one that is to stay, the newest whole ones stay beside. What goes is renamed first, newest before
+    the ones it may change: half of it is never taken for a generation, and whoever publishes next removes it."""
     stored = sorted(f.name for f in (home / "generations").iterdir() if not f.name.startswith("."))
     stays = {*stored[-keep:], files.pointer(home)}
     bases = {name: _base_of(files.folder_of(home, name)) for name in stored}
     if keep > 1:
         stays |= set([name for name, base in bases.items() if base is None][-WHOLE:])
     stays |= {bases[name] for name in stored if name in stays}
-    for identifier in set(stored) - stays:
-        shutil.rmtree(files.folder_of(home, identifier))
+    gone = sorted(set(stored) - stays, reverse=True)
+    for identifier in gone:
+        files.folder_of(home, identifier).rename(files.folder_of(home, f".{identifier}"))
+    for identifier in gone:
+        shutil.rmtree(files.folder_of(home, f".{identifier}"))
 
 
 def _base_of(folder: Path) -> str | None:

@@ -11,10 +11,12 @@ import json
 from collections.abc import Generator, Iterator
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
 from customer360.models.identity.registry import former_records
+from customer360.platform import tables
 from customer360.platform.lake import File, Lake
 from customer360.platform.online import Change, TooMuch
 from customer360.platform.privacy import DONE
@@ -38,12 +40,33 @@ _NOBODY = pl.Series("person_id", [], dtype=pl.String)
 
 
 def made_of(inputs: Inputs) -> str:
-    """What a generation notes of its inputs, so that the next one may be made of what differs; nothing while somebody
+    """What a generation notes of its inputs, so that the next one may be made of what differs; no files while somebody
     is being erased, who is left out of what there is."""
-    if accounts_of(inputs)[1]:
-        return ""
-    files = {name: [astuple(file) for file in inputs.current(name)] for name in PUBLISHED}
-    return json.dumps({"erasures": len(inputs.lake.objects(DONE)), "files": files})
+    noted: dict[str, Any] = {"erasures": _ended(inputs.lake)}
+    if not accounts_of(inputs)[1]:
+        files = {name: [astuple(file) for file in inputs.current(name)] for name in PUBLISHED}
+        noted |= {"columns": _columns(inputs), "files": files}
+    return json.dumps(noted)
+
+
+def has_erased(told: str | None, lake: Lake) -> bool:
+    """Whether an erasure ended since a generation told what it was made of, of whichever installation: this one and
+    those before it may hold who was erased."""
+    try:
+        return bool(json.loads(told or "")["erasures"] != _ended(lake))
+    except (ValueError, TypeError, KeyError):  # of another version of the library
+        return False
+
+
+def _ended(lake: Lake) -> int:
+    return len(lake.objects(DONE))
+
+
+def _columns(inputs: Inputs) -> dict[str, list[list[str]]]:
+    """Columns of the tables and their types: a document of a row has them all, empty ones, too, and a newer version of
+    the library may have others."""
+    held = ((name, tables.by_name(name)) for name in PUBLISHED if inputs.has(name))
+    return {name: [[c, str(kind)] for c, kind in tables.schema(table).items()] for name, table in held}
 
 
 @dataclass(frozen=True)
@@ -90,12 +113,15 @@ class Since:
 
 def since(told: str | None, now: Inputs) -> Since | None:
     """What there was, as a generation told it; None where all documents are to be made."""
-    if told is None:
+    try:
+        noted = json.loads(told or "")
+        before = {name: [File(*file) for file in noted["files"][name]] for name in PUBLISHED}
+        erasures, columns = noted["erasures"], noted["columns"]
+    except (ValueError, TypeError, KeyError):  # not told, or by another version of the library
         return None
-    noted = json.loads(told)
-    before = {name: [File(*file) for file in files] for name, files in noted["files"].items()}
-    found = Since(before, now)
-    if noted["erasures"] != len(now.lake.objects(DONE)) or not (before[PROFILES] and before[IDENTITIES]):
+    if erasures != _ended(now.lake) or not (before[PROFILES] and before[IDENTITIES]):
+        return None
+    if any(columns.get(name, own) != own for name, own in _columns(now).items()):
         return None
     if since_of(before[PROFILES]) != since_of(now.current(PROFILES)) or not now.has(IDENTITIES):
         return None
@@ -103,7 +129,7 @@ def since(told: str | None, now: Inputs) -> Since | None:
         stays = {f.path for f in now.current(name)}
         if not now.lake.holds(name, [f for f in files if f.path not in stays]):
             return None
-    return found
+    return Since(before, now)
 
 
 def changes(stands: Since) -> Iterator[Change]:

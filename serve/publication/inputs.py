@@ -11,7 +11,7 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
-from customer360.platform.lake.editions import current_edition, current_files
+from customer360.platform.lake.editions import current_files, editions
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
@@ -36,17 +36,20 @@ WHERE = {INTERACTIONS: pl.col("kind") == "purchase"}  # of a table's rows those 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables of one publication, each pinned to one Delta version; those that do not exist are empty."""
+    """The tables of one publication, each pinned to one Delta version; those that do not exist are empty. ``editions``:
+    of the ``files`` those that are current, pinned as well: which ones are is told by what a table's log says last."""
 
     lake: Lake
     versions: dict[str, int]
     files: dict[str, list[File]] = field(default_factory=dict)
+    editions: dict[str, list[File]] = field(default_factory=dict)
 
     @classmethod
     def pin(cls, lake: Lake) -> Inputs:
         with lake.at_one_look(PUBLISHED):
             versions = {name: lake.version(name) for name in PUBLISHED if lake.exists(name)}
-            return cls(lake, versions, {name: lake.files(name, version) for name, version in versions.items()})
+            files = {name: lake.files(name, version) for name, version in versions.items()}
+            return cls(lake, versions, files, {name: _current(lake, name, held) for name, held in files.items()})
 
     @property
     def as_of(self) -> date:
@@ -55,16 +58,14 @@ class Inputs:
         Raises:
             TableMissing: there is none.
         """
-        current = current_edition(self.lake, PROFILES, self.files.get(PROFILES, []))
+        current = next(iter(editions(self.current(PROFILES))), None)
         if current is None:
             raise TableMissing(f"{PROFILES} has no rows in {self.lake.root} yet; `customer360 run` builds it")
-        return current.as_of
+        return current
 
     def current(self, name: str) -> list[File]:
         """Files of each model's current edition (of the current edition, where a table has no models)."""
-        files = self.files.get(name, [])
-        is_dated = bool(files) and tables.spec(tables.by_name(name)).is_dated
-        return current_files(self.lake, name, files) if is_dated else files
+        return self.editions.get(name, [])
 
     def buckets(self, name: str) -> Iterator[tuple[list[File], pl.DataFrame]]:
         """Files and rows of the current edition, bucket by bucket; a person is whole within one."""
@@ -77,6 +78,11 @@ class Inputs:
 
     def has(self, name: str) -> bool:
         return bool(self.files.get(name))
+
+
+def _current(lake: Lake, name: str, files: list[File]) -> list[File]:
+    is_dated = bool(files) and tables.spec(tables.by_name(name)).is_dated
+    return current_files(lake, name, files) if is_dated else files
 
 
 def by_bucket(files: list[File]) -> dict[str, list[File]]:

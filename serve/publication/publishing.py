@@ -11,7 +11,7 @@ from customer360.platform import graph, online, telemetry
 from customer360.platform.lake import Lake
 from customer360.platform.online import Generation
 from customer360.serve.publication import rankers, vectors
-from customer360.serve.publication.changes import changes, made_of, since
+from customer360.serve.publication.changes import changes, has_erased, made_of, since
 from customer360.serve.publication.documents import OF_A_PERSON, documents
 from customer360.serve.publication.inputs import PROFILES, Inputs
 from customer360.serve.publication.refusals import forget_refusals
@@ -25,12 +25,17 @@ def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation
     Raises:
         TableMissing: gold.customer_360 was not built yet.
     """
-    hidden = _hidden(state)
+    hidden, stood = _hidden(state), online.current(state)
+    told = None if stood is None else online.made_of(state, stood)
+    if has_erased(told, lake):
+        keep = 1  # older ones hold who was erased: another installation's erasure left them here
     inputs = Inputs.pin(lake)
     made = Made(as_of=inputs.as_of, sources=_sources(inputs, state), keep=keep, made_of=made_of(inputs))
     generation = None
-    if keep > 1 and hidden is not None and all(hidden.until.values()):  # else who is erased must be gone from the disk
-        generation = _amended(inputs, state, made)
+    is_base = keep > 1 and hidden is not None and all(hidden.until.values())  # else who is erased must go from the disk
+    if stood is not None and is_base and stood.sources.get(CODE) == made["sources"][CODE]:
+        stands = since(told, inputs)
+        generation = None if stands is None else online.amend(state, stood, changes(stands), **made)
     if generation is None:
         generation = online.publish(state, documents(inputs), **made)
     online.end_hiding(state, hidden or online.Hiding(), generation)
@@ -44,16 +49,6 @@ class Made(TypedDict):
     sources: dict[str, int]
     keep: int
     made_of: str
-
-
-def _amended(inputs: Inputs, state: Path, made: Made) -> Generation | None:
-    """A generation of what differs from the one in service; None where that was made by other code, or all documents
-    are to be made."""
-    stood = online.current(state)
-    if stood is None or stood.sources.get(CODE) != made["sources"][CODE]:
-        return None
-    stands = since(online.made_of(state, stood), inputs)
-    return None if stands is None else online.amend(state, stood, changes(stands), **made)
 
 
 def _hidden(state: Path) -> online.Hiding | None:

@@ -16,7 +16,7 @@ import pytest
 
 from customer360.platform import online
 from customer360.platform.errors import LakeError
-from customer360.platform.online import Change, OnlineStore, changing, files, reading
+from customer360.platform.online import Change, OnlineStore, changing, files, reading, writing
 
 AS_OF = date(2026, 3, 1)
 SCHEMA = dict.fromkeys(("kind", "key", "document"), pl.String)
@@ -166,6 +166,23 @@ def test_two_whole_ones_stay_beside_and_bases_that_are_needed(tmp_path: Path) ->
     assert online.generations(tmp_path) == [wholes[2], *changed[-2:], last]
     only = whole(tmp_path, {("a", "x"): "6"}, keep=1)
     assert online.generations(tmp_path) == [only], "after an erasure nothing of before stays"
+
+
+def test_half_of_what_goes_is_no_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stay as one of the whole ones that answer where another is damaged."""
+    first, second = (whole(tmp_path, {("a", "x"): number}) for number in "12")
+
+    def die(path: Path) -> None:
+        next(path.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(writing.shutil, "rmtree", die)
+        whole(tmp_path, {("a", "x"): "3"}, keep=1)
+    third = online.current(tmp_path)
+    assert third not in (first, second) and online.generations(tmp_path) == [third]
+    changed = amend(tmp_path, [])
+    assert sorted(f.name for f in folder(tmp_path, third).parent.iterdir()) == [third.id, changed.id]  # type: ignore[union-attr]
 
 
 def test_forgetting_and_hiding_reach_what_changed(tmp_path: Path) -> None:

@@ -166,3 +166,17 @@ def test_a_damaged_registry_of_schemas_and_health_of_sources_are_named(own_shop:
     for place in places:
         lake.put(place, b"[1")
     assert {found.file for found in doctor.findings(settings)} == {f"{lake.root}/{place}" for place in places}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_of_a_publication_of_what_changed_the_whole_one_is_needed(own_shop: Any, how: str) -> None:
+    """Whoever deleted its folder, as that of one that is not in service, took what is answered away."""
+    settings, base = settled(own_shop), online.current(own_shop.state)
+    changed, home = own_shop.publish(), own_shop.state / "online" / "generations"
+    assert base is not None and changed.base == base.id and list(doctor.findings(settings)) == []
+    HOW[how](home / base.id / "data.mdb")
+    found = {Path(each.file).name: each.remedy for each in doctor.findings(settings)}
+    assert found == dict.fromkeys((base.id, changed.id), doctor.PUBLISH)
+    own_shop.publish()
+    found = {Path(each.file).name: each.remedy for each in doctor.findings(settings)}
+    assert all("delete the folder" in remedy for remedy in found.values()) and base.id in found

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from customer360.platform import access, audit, backup, online
-from customer360.platform.backup import BackupError, Repository, lakes, trees
+from customer360.platform.backup import BackupError, Repository, lakes, states, trees
 from customer360.platform.backup.repository import Changed
 from customer360.platform.errors import LakeLocked
 from customer360.platform.lake import Lake
@@ -330,6 +330,27 @@ def test_a_publication_is_copied_with_all_that_it_is(
     taken.append(backup.take(lake, state, {}, repository).id)
     for each in taken:
         assert online.current(restored(repository, each, "state", tmp_path / each)) is not None
+
+
+@pytest.mark.parametrize("name", ["data.mdb", "generation.json", "made_of.json"])
+def test_a_publication_that_goes_while_it_is_copied_is_copied_anew(
+    lake: Lake, state: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Whichever of its files is copied next: all are checked before it is used."""
+    made = {"as_of": date(2026, 3, 1), "sources": {}, "is_told": False, "made_of": "this"}
+    first = online.publish(state, documents("a"), **made)  # type: ignore[arg-type]
+    copy = states._copy
+
+    def late(tree: trees.FolderTree, path: str, *more: Any) -> Any:
+        if path.endswith(f"{first.id}/{name}"):
+            online.publish(state, documents("b"), **made, keep=1)  # type: ignore[arg-type]
+        return copy(tree, path, *more)
+
+    monkeypatch.setattr(states, "_copy", late)
+    with pytest.raises(Changed):
+        states.state_of(trees.FolderTree(state), repository, {})
+    taken = backup.take(lake, state, {}, repository).id
+    assert online.current(restored(repository, taken, "state", tmp_path / "again")) is not None
 
 
 def test_a_damaged_publication_keeps_nobody_from_a_backup(lake: Lake, state: Path, repository: Repository) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform import online, privacy
+from customer360.platform import online, privacy, tables
+from customer360.platform.lake import editions
 from customer360.platform.online import OnlineStore
 from customer360.serve.publication import changes, publishing
 from customer360.serve.publication.differing import differing
+from customer360.serve.publication.inputs import Inputs
 from customer360.serve.publication.publishing import hide_person, publish_gold
 
 AS_OF = date(2026, 3, 1)
@@ -284,3 +286,89 @@ def test_who_differs_is_found_whatever_came_went_or_moved(seed: int) -> None:
     of = [{p: str([r for r in own if r[0] == p]) for p, *_ in own if p} for own in (before, after)]
     wanted = {p for p in of[0].keys() | of[1].keys() if of[0].get(p) != of[1].get(p)}
     assert set(differing(rows(*before), rows(*after), "person_id")) == wanted
+
+
+@pytest.mark.parametrize("column", ["city", "age_range"])
+def test_where_a_table_has_other_columns_all_is_made(
+    own_shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    """A newer version of the library has one more, empty ones included, and the one before it one that is gone."""
+    known = tables.schema
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "schema", lambda table: {c: t for c, t in known(table).items() if c != column})
+        own_shop.publish()
+    own_shop.publish()
+    assert same_as_anew(own_shop, tmp_path / "more").base is None
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "schema", lambda table: {c: t for c, t in known(table).items() if c != column})
+        own_shop.publish()
+        assert same_as_anew(own_shop, tmp_path / "fewer").base is None
+
+
+@pytest.mark.parametrize("name", ["gold.customer_360", "silver.identities", "gold.interactions", "gold.predictions"])
+def test_where_a_file_of_before_cannot_be_read_all_is_made(own_shop: Any, tmp_path: Path, name: str) -> None:
+    """No table needs it any longer: what is damaged there keeps nothing from being published."""
+    own_shop.publish()
+    before = own_shop.lake.files(name)
+    rows = own_shop.lake.scan(name).collect().rows(named=True)
+    own_shop.write(name, [row for row in rows if row["person_id"] not in ("p_bob", "buyer0")])
+    went = [file for file in before if file not in own_shop.lake.files(name)]
+    for file in went:
+        at = Path(own_shop.lake.uri(name), file.path)
+        at.write_bytes(at.read_bytes()[:20] + b"\xff" * 40)
+    own_shop.publish()
+    assert went and same_as_anew(own_shop, tmp_path / "anew").base is None
+
+
+def test_a_file_that_is_needed_and_cannot_be_read_fails_as_it_did(own_shop: Any) -> None:
+    stood = own_shop.publish()
+    own_shop.write("gold.customer_360", [own_shop.profile("p_ann", city="Bonn")])
+    for file in own_shop.lake.files("gold.customer_360"):
+        Path(own_shop.lake.uri("gold.customer_360"), file.path).write_bytes(b"\xff" * 40)
+    with pytest.raises(pl.exceptions.PolarsError):
+        own_shop.publish()
+    assert online.current(own_shop.state) == stood
+
+
+@pytest.mark.parametrize("told", ["[]", '{"files": {}}', '{"erasures": 0, "files": {"gold.customer_360": [[1, 2]]}}'])
+def test_what_another_version_noted_is_not_gone_by(own_shop: Any, told: str) -> None:
+    """The notes are not of the code by which documents are made, and so may change without it."""
+    inputs = Inputs.pin(own_shop.lake)
+    assert changes.since(told, inputs) is None
+    assert changes.since(changes.made_of(inputs), inputs) is not None
+
+
+def test_an_edition_that_turns_current_while_documents_are_made_is_of_the_next(own_shop: Any, tmp_path: Path) -> None:
+    """Else notes and documents were of two editions, and what lies between was published no more."""
+    name, later = "gold.predictions", AS_OF + timedelta(days=1)
+    rows = [row | {"as_of": later, "score": 0.9} for row in own_shop.lake.scan(name).collect().rows(named=True)]
+    own_shop.write(name, [*own_shop.lake.scan(name).collect().rows(named=True), *rows])
+    inputs = Inputs.pin(own_shop.lake)
+    before = {each: inputs.current(each) for each in changes.PUBLISHED}
+    own_shop.lake.commit(name, [], app="again", app_version=1, marks=editions.mark(f"{name}/churn", AS_OF))
+    assert {each: inputs.current(each) for each in changes.PUBLISHED} == before
+    assert [f.partition["as_of"] for f in Inputs.pin(own_shop.lake).current(name)] == [str(AS_OF)] * len(before[name])
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_whom_another_installation_erased_is_in_no_older_generation(
+    own_shop: Any, tmp_path: Path, *, is_seen: bool
+) -> None:
+    """Nothing here hides who was erased there, so that a rollback would answer for them: neither while a base serves,
+    nor beside the whole one that takes its place. ``is_seen``: this one publishes while that erasure is under way."""
+    other = tmp_path / "other"
+    publish_gold(own_shop.lake, other)
+    own_shop.write("gold.customer_360", [own_shop.profile(p, city="Bonn") for p in ("p_ann", "p_bob")])
+    assert publish_gold(own_shop.lake, other).base is not None
+    who = privacy.Identifiers(persons=frozenset({"p_ann"}), accounts=frozenset({"POS/1", "SHOP/9"}))
+    privacy.begin_erasure(own_shop.lake, "p_ann", who)
+    if is_seen:
+        publish_gold(own_shop.lake, other)
+    for name in ("gold.customer_360", "gold.recommendations", "gold.predictions", "gold.category_scores"):
+        own_shop.lake.rewrite(name, lambda rows: rows.filter(pl.col("person_id") != "p_ann"), reason="erasure")
+    own_shop.lake.rewrite("silver.identities", lambda r: r.filter(pl.col("person_id") != "p_ann"), reason="erasure")
+    privacy.end_erasure(own_shop.lake, "p_ann")
+    ended = publish_gold(own_shop.lake, other)
+    assert ended.base is None and online.generations(other) == [ended]
+    assert not [f for f in other.rglob("*") if f.is_file() and b"p_ann" in f.read_bytes()]
+    assert publish_gold(own_shop.lake, other).base == ended.id, "and then as always"
