@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from hypothesis import settings as of_laws
 
-from customer360.platform import graph, stars, tables, telemetry
+from customer360.platform import graph, stars, tables
 from customer360.platform import lake as lakes
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
@@ -26,17 +26,6 @@ from customer360.platform.settings import Settings
 
 of_laws.register_profile("untimed", deadline=None)  # a busy machine breaks no law
 of_laws.load_profile("untimed")
-
-
-@pytest.fixture(autouse=True)
-def log_as_it_was() -> Iterator[None]:
-    """A command that a test runs sets up the log for its process; what ``caplog`` sees must not depend on which tests
-    ran before."""
-    log = telemetry.log
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
 
 
 @pytest.fixture

@@ -72,7 +72,9 @@ class MessageOutcomes(
     conversion_count = Integer(description="Purchases credited to it: it was the subject's latest click before them,"
                                " within the rule's days")  # fmt: skip
     unconverted_count = Integer(description="Of these, in a currency without a rate: in no amount")
-    revenue_amount = Total(description="Of these purchases, less what was given back of them before as_of")
+    revenue_amount = Total(
+        description="Of these purchases, less what was given back of them before as_of; in the reporting currency"
+    )
 
 
 @builds(

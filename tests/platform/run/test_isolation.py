@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
-from customer360.platform import ledger
+from customer360.platform import ledger, telemetry
 from customer360.platform.connections.api import Api
 from customer360.platform.errors import ConfigError, DiskFull
 from customer360.platform.evolution import SchemaContract
@@ -303,6 +303,7 @@ def test_the_fault_of_a_run_is_not_hidden_by_one_of_the_board(
         raise OSError("no place for the board")
 
     monkeypatch.setattr(type(filled.lake), "put", refuses)
+    monkeypatch.setattr(telemetry.log, "propagate", True)  # a command of a test before may have set up the log
     with pytest.raises(DiskFull), Board.kept(filled.lake, ["orders"]):
         raise DiskFull("the disk is full")
     assert "no place for the board" in caplog.text

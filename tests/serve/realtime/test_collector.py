@@ -43,7 +43,7 @@ def test_no_answer_reads_the_log_back_on_the_loop(settings: Settings, monkeypatc
     threads: list[int] = []
     monkeypatch.setattr(app.state.collector, "_replay", lambda: threads.append(threading.get_ident()))
     app.state.collector.activities._replay = app.state.collector._replay
-    app.state.store = SimpleNamespace(view=lambda: SimpleNamespace(generation=None, environment=None, hidden=None))
+    app.state.store = SimpleNamespace(view=lambda: SimpleNamespace(generation=None, texts=None, hidden=None))
     monkeypatch.setattr(policy, "stale_because", lambda app, generation, **_: None)
     view = asyncio.run(policy.current_view(SimpleNamespace(app=app)))  # type: ignore[arg-type]
     assert view.activities.of(visitor("v-1")).events == 0
