@@ -28,7 +28,10 @@ from typing import Any
 
 CLI = [sys.executable, "-m", "customer360.serve.cli"]
 # What says when or how a row was made, not what it holds.
-OWN = ("_ingested_at", "committed_at", "seal", "previous_seal", "digest", "root", "previous_root")
+OWN = (
+    "_ingested_at", "committed_at", "seal", "previous_seal", "digest", "root", "previous_root", "decided_at",
+    "updated_at", "state_at", "size_bytes",
+)  # fmt: skip
 
 
 # ---- the store ------------------------------------------------------------------------------------------------

@@ -25,3 +25,14 @@ def test_nothing_imports_polars_before_the_allocator_is_told() -> None:
     looked = "import sys, customer360.serve; print('polars' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are looked up in /proc")
+def test_nothing_that_is_imported_asks_polars_a_query() -> None:
+    """A process that was forked after Polars started its threads waits for them without end."""
+    looked = (
+        "import customer360.serve.cli, pathlib; print(sorted(p.read_text().strip()"
+        " for p in pathlib.Path('/proc/self/task').glob('*/comm')))"
+    )
+    done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=True)
+    assert "polars-0" not in done.stdout
