@@ -280,7 +280,7 @@ class NodeRun:
     """What one node of a run did."""
 
     node: str
-    state: str  # built, current, failed, blocked
+    state: str  # built, current, resting, failed, blocked
     seconds: float = 0.0
     rows: int = 0
     facts: dict[str, Any] = field(default_factory=dict)

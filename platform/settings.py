@@ -130,6 +130,7 @@ class ExecutionSettings(Frozen):
     grace_seconds: float = Field(default=15.0, ge=0)  # for a source to say what is new, before the others land
     look_seconds: float = Field(default=1800.0, gt=0)  # for the same, after which the run goes on without it
     looks_at_once: int = Field(default=32, ge=1)
+    report_interval_minutes: int = Field(default=15, ge=0)  # for which reports rest in runs of what is due; 0: not
     circuit: CircuitSettings = CircuitSettings()
     retry: RetrySettings = RetrySettings()
 

@@ -136,7 +136,8 @@ def _run(settings: Settings, pipeline: str | None, stage: str | None, request: R
     upto = request.end or (pipeline if pipeline != "master" and stage is None else None)
     failures: dict[str, str] = {}
     try:
-        record = jobs.run_pipeline(settings, replace(request, end=upto, only=only))
+        asked = replace(request, end=upto, only=only, published=PUBLISHED)
+        record = jobs.run_pipeline(settings, asked)
         run = record.id
     except NothingLanded:
         raise

@@ -1,4 +1,5 @@
-"""The resident driver: rounds of a pipeline in one process, whenever a source has something new.
+"""The resident driver: rounds of a pipeline in one process, whenever a source has something new, or reports
+that rested are due.
 
 Settings and rules are read once; Ray, imports and opened tables stay warm between rounds. A round is a run like any
 other, under the lake's run lock. One that fails is told of and the watch goes on: news start the next round at once,
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import ray_session
 from customer360.platform.run.news import Look, look_at
+from customer360.platform.run.reports import RESTING, due_at
 from customer360.platform.settings import Settings
 from customer360.serve import pipelines
 from customer360.serve.compose import rules_kept
@@ -129,7 +132,7 @@ def _rounds(
     tell: Callable[[Round, Run | None], None],
     stop: Stop,
 ) -> None:
-    number, failed, tried_at, seen, is_due = 0, 0, 0.0, Look(), True
+    number, failed, tried_at, seen, is_due, rests = 0, 0, 0.0, Look(), True, False
     while not stop:
         look = look_at(lake_of(settings), settings, request)
         seen = look.still(seen)
@@ -142,8 +145,15 @@ def _rounds(
             done, record = _round(number, run)
             tell(done, record)
             failed = failed + 1 if done.state in ("failed", "locked") else 0
-            tried_at, is_due = time.monotonic(), False
+            tried_at, is_due, rests = time.monotonic(), False, RESTING in done.nodes
+        is_due = rests and _is_over(settings)
         stop.wait(seconds)
+
+
+def _is_over(settings: Settings) -> bool:
+    """Whether reports that rest are made again."""
+    due = due_at(lake_of(settings), settings.execution)
+    return due is None or datetime.now(UTC) >= due
 
 
 def _pause(seconds: float, failed: int) -> float:

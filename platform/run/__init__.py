@@ -46,9 +46,10 @@ from customer360.platform.run.planning import (
     why_all,
 )
 from customer360.platform.run.progress import tell
+from customer360.platform.run.reports import RESTING, may_rest, note_made, resting
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
-from customer360.platform.run.rests import resting
+from customer360.platform.run.rests import resting as resting_sources
 from customer360.platform.run.touched import Touches
 from customer360.platform.run.units import BuildUnit, SplitUnit, UnitResult
 from customer360.platform.run.upkeep import can_grow, check, tend
@@ -134,6 +135,7 @@ class _Driver:
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
         self.touches = Touches()
+        self.resting = resting(self.lake, settings.execution, request)
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def bring(self, bronze: set[str]) -> None:
@@ -155,7 +157,7 @@ class _Driver:
         if self.request.window:
             fix_window(self.lake, self.settings, self.request.window)
         with Board.kept(self.lake, self.settings.sources) as board:
-            rests = resting(self.settings, board, names, self.request)
+            rests = resting_sources(self.settings, board, names, self.request)
             for landed in ingest(self.lake, self.settings, names, self.executor, self.rules, rests):
                 self.record.nodes += landed.nodes
                 self.record.losses += landed.losses
@@ -235,6 +237,7 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
+        note_made(self.lake, self.settings.execution, self.record, self.request.published)
         close_run(self.lake, self.settings, self.rules, self.record)
         if not self.failures:
             cover_keys(self.lake, self.executor, self.record, tend(self.lake, self.settings.lake))
@@ -263,9 +266,11 @@ class _Driver:
             job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
             self.started[node.name] = time.perf_counter()
             job.refreshed, job.touches = refreshed, self.touches
-            if is_current(job) and not refreshed:
+            is_left = node.name in self.resting and may_rest(job)
+            if is_left or (is_current(job) and not refreshed):
                 facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
-                self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
+                state = "current" if is_current(job) else RESTING
+                self.record.nodes.append(NodeRun(node.name, state, 0.0, facts.get("rows", 0), facts))
                 return None
             job.origin = standing_origin(job)
             job.stands = standing_facts(job, self._exchange_bytes)

@@ -32,7 +32,8 @@ class RunRequest:
     (``graph.default_as_of``). Files of the sources in ``reland`` are read again, and their rows replaced. ``command``
     is what the record of the run is filed under, ``started_by`` who or what started it.
 
-    Only the ``sources`` land, where some are named. With ``due`` a source with an interval rests until it is over.
+    Only the ``sources`` land, where some are named. With ``due`` a source with an interval rests until it is over, and
+    so do reports (``run.reports``), of which none is made of a table that is ``published``.
     ``window`` is a part of one source that is read again.
     """
 
@@ -47,6 +48,7 @@ class RunRequest:
     sources: tuple[str, ...] = ()
     due: bool = False
     window: Window | None = None
+    published: tuple[str, ...] = ()
 
     def nodes(self) -> set[str]:
         """Names of the nodes that the run is for.

@@ -44,13 +44,17 @@ def left_alone(name: str, health: SourceHealth, settings: Settings, now: datetim
 
 
 def is_due(source: SourceSettings, health: SourceHealth, now: datetime) -> bool:
-    """Whether the interval of a source is over, if it has one. Intervals begin with the hours of UTC as those of
-    schedules do; a run that comes a little early in the next one counts.
-    """
+    """Whether the interval of a source is over, if it has one."""
     minutes = getattr(source, "interval_minutes", None)
     if not minutes or not health.succeeded_at or health.failures:
         return True
-    step, last = timedelta(minutes=minutes), moment(health.succeeded_at)
+    return is_over(timedelta(minutes=minutes), moment(health.succeeded_at), now)
+
+
+def is_over(step: timedelta, last: datetime, now: datetime) -> bool:
+    """Whether an interval is over that began at ``last``. Intervals begin with the hours of UTC as those of schedules
+    do; who comes a little early in the next one counts.
+    """
     if now < last:  # by a clock that was wrong
         return True
     begun = datetime.fromtimestamp(now.timestamp() // step.total_seconds() * step.total_seconds(), UTC)

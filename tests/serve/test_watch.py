@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,23 @@ def test_nothing_new_is_no_round(settings: Settings, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(watch, "look_at", look)
     told = Rounds(settings, monkeypatch, record, record).watch()
     assert len(told) == 2 and len(looks) >= 6, "the first at once, the second for the late file"
+
+
+def test_reports_that_rested_start_a_round_when_they_are_due(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, real = list[int](), watch.look_at
+
+    def look(*asked: Any) -> Any:
+        looks.append(1)
+        due = datetime.now(UTC) + timedelta(hours=1 if len(looks) < 8 else -1)
+        monkeypatch.setattr(watch, "due_at", lambda lake, execution: due)
+        return real(*asked)
+
+    monkeypatch.setattr(watch, "look_at", look)
+    rested = NodeRun("gold.t", "resting")
+    told = Rounds(settings, monkeypatch, lambda: record(rested), record).watch()
+    assert len(told) == 2 and len(looks) >= 8, "without news, and not before"
 
 
 def test_news_that_a_round_leaves_start_no_other_until_they_change(

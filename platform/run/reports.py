@@ -1,0 +1,86 @@
+"""Reports: tables about nobody, of which nothing but other reports is made and which nothing publishes.
+
+What a person is known by and served with must follow each small batch; a count of all journeys need not. So a run that
+asks for what is due (``RunRequest.due``) leaves reports as they stand until ``execution.report_interval_minutes`` are
+over since a run made them: they are *resting*. Every other run makes them. One that does not stand, or not for the
+date of the run, does not rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+
+from customer360.platform import graph, purposes, tables
+from customer360.platform.graph import Node
+from customer360.platform.lake import Lake, editions
+from customer360.platform.ledger import Run
+from customer360.platform.run.health import moment
+from customer360.platform.run.planning import Job
+from customer360.platform.run.request import RunRequest
+from customer360.platform.run.rests import is_over
+from customer360.platform.settings import ExecutionSettings
+from customer360.platform.tables import SUBJECT_KEYS
+
+MARK = "_resting/reports.json"  # when the last run began that left none of them resting and made some
+RESTING = "resting"  # state of such a node in the record of a run
+
+
+def reports(published: Iterable[str]) -> set[str]:
+    """Names of the nodes that make reports, where ``published`` are the tables that something outside of the graph must
+    have as fresh as they can be."""
+    needs, fresh = graph.edges(), set[str]()
+    waiting = [name for name, node in graph.NODES.items() if not _is_about_nobody(node, set(published))]
+    while waiting:
+        name = waiting.pop()
+        if name not in fresh:
+            fresh.add(name)
+            waiting += needs[name]
+    return set(graph.NODES) - fresh
+
+
+def _is_about_nobody(node: Node, published: Collection[str]) -> bool:
+    """Whether a build's table is one by no subject, without personal data, from which no person may withdraw and which
+    is not published. Producers may do more than make a table."""
+    if node.is_producer or tables.spec(node.table).name in published:
+        return False
+    is_personal = tables.pii_columns(node.table) or not set(SUBJECT_KEYS).isdisjoint(node.table.columns())
+    return not is_personal and not purposes.is_withheld(node.table)
+
+
+def resting(lake: Lake, settings: ExecutionSettings, request: RunRequest, now: datetime | None = None) -> set[str]:
+    """Names of the reports that a run leaves as they are where they stand. One that names what it is for, or what it
+    builds anew, leaves none."""
+    if not request.due or request.start or request.end or request.only is not None or request.as_of:
+        return set()
+    due = due_at(lake, settings)
+    return reports(request.published) if due and (now or datetime.now(UTC)) < due else set()
+
+
+def due_at(lake: Lake, settings: ExecutionSettings) -> datetime | None:
+    """When resting reports are made again; None where that is at once."""
+    if not settings.report_interval_minutes or not (mark := lake.get(MARK)):
+        return None
+    step, last = timedelta(minutes=settings.report_interval_minutes), moment(json.loads(mark)["at"])
+    now = datetime.now(UTC)
+    return None if is_over(step, last, now) else last + step
+
+
+def may_rest(job: Job) -> bool:
+    """Whether a report stands, for the date of the run where it has an edition a date."""
+    lake, name = job.context.lake, tables.spec(job.node.table).name
+    if job.refreshed or lake.transaction(name, job.app) is None:
+        return False
+    dated = editions.mark(job.node.name, job.context.as_of) if job.partition.get("as_of") else {}
+    return all(lake.transaction(name, app) == value for app, value in dated.items())
+
+
+def note_made(lake: Lake, settings: ExecutionSettings, record: Run, published: Iterable[str]) -> None:
+    """Keep when reports were made, once a run has made some and none rested or failed."""
+    if not settings.report_interval_minutes:
+        return
+    every = reports(published)
+    states = {node.state for node in record.nodes if node.node in every}
+    if "built" in states and states <= {"built", "current"}:
+        lake.put(MARK, json.dumps({"at": record.started_at}).encode())
