@@ -82,7 +82,8 @@ def run(
         typer.Option("--source", help="Land this source alone, also one that is left alone; then build"),
     ] = None,
     due: Annotated[
-        bool, typer.Option("--due", help="Of sources with an interval only those whose interval is over")
+        bool,
+        typer.Option("--due", help="Of sources and reports only those whose interval is over"),
     ] = False,
     as_of: AsOfOption = None,
     dry_run: Annotated[

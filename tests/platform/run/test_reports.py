@@ -1,4 +1,4 @@
-"""Reports rest in runs of what is due, for a while and only where they stand; nothing that a person is known by does."""
+"""Reports rest in runs of what is due, for a while and where they stand; nothing that a person is known by does."""
 
 from __future__ import annotations
 
