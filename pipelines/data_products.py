@@ -23,7 +23,7 @@ from customer360.platform.settings import Settings
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, OneOf, String, Table, Timestamp
 
 LAYERS = ("bronze", "silver", "gold")
-STATES = ("BUILT", "CURRENT", "FAILED", "BLOCKED")
+STATES = ("BUILT", "CURRENT", "RESTING", "FAILED", "BLOCKED")
 KNOWN_STATES = {state.lower(): state for state in STATES}
 NOBODY = "unassigned"
 
@@ -144,7 +144,7 @@ def _stored(lake: Lake, name: str, before: Mapping[str, Any]) -> dict[str, Any]:
 def _state(touched: Mapping[str, NodeRun], makers: Iterable[str]) -> NodeRun | None:
     """What the run did about a table: of one that several nodes fill, the worst; of a bronze one nothing."""
     found = [touched[node] for node in makers if node in touched]
-    return max(found, key=lambda r: ("current", "built", "blocked", "failed").index(r.state), default=None)
+    return max(found, key=lambda r: ("current", "built", "resting", "blocked", "failed").index(r.state), default=None)
 
 
 def _scores(lake: Lake) -> dict[str, float]:

@@ -73,6 +73,8 @@ def test_a_run_that_changed_nothing_writes_nothing(told, retailer) -> None:  # t
     assert retailer.lake.version(NAME) == version and row(kept, "gold.cohorts")["state"] == "BUILT"
     after = told(NodeRun("silver.sessions", "built"), NodeRun("gold.cohorts", "blocked"))
     assert row(after, "gold.cohorts")["state"] == "BLOCKED"
+    later = told(NodeRun("silver.sessions", "built"), NodeRun("gold.cohorts", "resting"))
+    assert row(later, "gold.cohorts")["state"] == "RESTING"
 
 
 def test_a_product_is_as_good_as_the_worst_of_its_sources(told, retailer) -> None:  # type: ignore[no-untyped-def]
