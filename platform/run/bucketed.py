@@ -20,6 +20,7 @@ TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no 
 # Likewise where some subjects are made anew: little of what is read is kept, and a wide plan costs more to make than
 # to run.
 FEW_TOGETHER = 128 * 1024 * 1024
+LEAST = 8 * 1024 * 1024  # bytes of such a unit, below which it is not divided among workers
 MOSTLY = 1 / 3  # of a bucket's bytes that may be others where some subjects are made anew: else all of them are
 
 
@@ -71,7 +72,7 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
             place = Place(bucket=bucket, stem=stem, stored=held if known else ())
             made.append(_Bucket(place, inputs, known, told if known else {}))
     replaced = replaced_rows(job) if node.judged and made else ()
-    return [_joint_unit(job, group, replaced) for group in _joined(made)], stay
+    return [_joint_unit(job, group, replaced) for group in _joined(made, _workers(job))], stay
 
 
 def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, Sequence[File]]) -> dict[str, Told]:
@@ -84,14 +85,22 @@ def _told(job: Job, bucket: int, known: Iterable[InputPart], now: Mapping[str, S
     return found
 
 
-def _joined(made: Iterable[_Bucket]) -> list[list[_Bucket]]:
+def _workers(job: Job) -> int:
+    """Processes among which the units of a run are divided."""
+    executor = job.context.executor
+    return executor.workers if executor else 1
+
+
+def _joined(made: Iterable[_Bucket], workers: int = 1) -> list[list[_Bucket]]:
     """Buckets in groups: those made whole, of about `TOGETHER` bytes, and those of which some subjects are, of about
-    `FEW_TOGETHER`."""
+    `FEW_TOGETHER`, or less where several workers share them."""
     found: list[list[_Bucket]] = []
     for is_known in (False, True):
-        limit = FEW_TOGETHER if is_known else TOGETHER
+        some = [b for b in made if bool(b.known) == is_known]
+        share = max(LEAST, 1.1 * sum(b.size for b in some) / workers)  # buckets are not of one size
+        limit = min(FEW_TOGETHER, share) if is_known else TOGETHER
         filled: float = limit + 1
-        for bucket in (b for b in made if bool(b.known) == is_known):
+        for bucket in some:
             if filled + bucket.size > limit:
                 found.append([])
                 filled = 0

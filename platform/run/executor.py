@@ -45,7 +45,10 @@ class Unit(Protocol):
 
 
 class Executor(Protocol):
-    """Runs units, here or elsewhere."""
+    """Runs units, here or elsewhere; ``workers`` of them at once."""
+
+    @property
+    def workers(self) -> int: ...
 
     def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
         """Place of each unit and what it returned, or a ``Failure``, in the order in which they end."""
@@ -143,6 +146,8 @@ def _falls_with(unit: Unit) -> str:
 class LocalExecutor:
     """Runs units one after the other in this process."""
 
+    workers = 1
+
     def __init__(self, settings: ExecutionSettings):
         self.retry = settings.retry
 
@@ -169,6 +174,13 @@ class RayExecutor:
     def __init__(self, settings: ExecutionSettings, state: Path):
         self.settings, self.state = settings, state
         self.started = False
+
+    @property
+    def workers(self) -> int:
+        """Units that run at once; one as long as nothing was run."""
+        if "ray" not in sys.modules or not sys.modules["ray"].is_initialized():
+            return 1
+        return max(1, int(sys.modules["ray"].cluster_resources().get("CPU", 1) / self.settings.cpus_per_unit))
 
     def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
         if not units:

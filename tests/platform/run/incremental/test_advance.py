@@ -353,7 +353,7 @@ def test_buckets_that_share_a_unit_give_the_files_of_one_each(
 ) -> None:
     apart, units = type(shop)(tmp_path / "apart"), list[int]()
     joined = bucketed._joined
-    monkeypatch.setattr(bucketed, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
+    monkeypatch.setattr(bucketed, "_joined", lambda made, workers: units.append(len(joined(made, workers))) or joined(made, workers))
     for together, each in ((bucketed.TOGETHER, shop), (0, apart)):
         monkeypatch.setattr(bucketed, "TOGETHER", together)
         monkeypatch.setattr(bucketed, "FEW_TOGETHER", together)
@@ -367,6 +367,17 @@ def test_buckets_that_share_a_unit_give_the_files_of_one_each(
     assert shop.rows() == apart.rows()
     assert [f.path for f in shop.lake.files("silver.t_spent")] == [f.path for f in apart.lake.files("silver.t_spent")]
     assert_as_rebuilt(shop)
+
+
+def test_few_subjects_of_many_bytes_are_divided_among_workers(shop: Any) -> None:
+    def buckets(size: int) -> list[Any]:
+        parts = (units.InputPart(table="silver.t_people", files=(File("p", 1, size, {}),)),)
+        return [bucketed._Bucket(units.Place(bucket=n), parts, parts) for n in range(16)]
+
+    assert len(bucketed._joined(buckets(4 * 2**20), 1)) == 1
+    assert [len(group) for group in bucketed._joined(buckets(4 * 2**20), 4)] == [4, 4, 4, 4]
+    assert len(bucketed._joined(buckets(2**16), 4)) == 1, "little is not worth a second unit"
+    assert sum(len(group) for group in bucketed._joined(buckets(2**24), 64)) == 16
 
 
 def test_small_files_are_folded(shop: Any) -> None:
