@@ -8,9 +8,9 @@ follow. A table that cannot be brought forward, for whatever reason, is built wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from customer360.platform import tables, telemetry
 from customer360.platform.errors import Customer360Error
@@ -25,6 +25,7 @@ from customer360.platform.run.units import InputPart, key_column
 
 Commit = Callable[[Job, dict[str, list[Add]], dict[str, Any]], None]
 FollowCommit = Callable[[Job, list[Add], Origin], None]
+T = TypeVar("T")
 
 
 def why_whole(job: Job, limit: int) -> str:
@@ -77,19 +78,18 @@ def advanced(
     jobs: Sequence[Job], executor: Executor, limit: int, staging: str, commit: Commit, follow: FollowCommit
 ) -> set[str]:
     """Bring the record tables forward that need no more than their new rows; names of those that were committed."""
-    ready = []
+    able = [job for job in jobs if job.node.records and not job.stands and job.origin is not None]
+    refused = dict[str, str]()
+    whys = _planned(able, lambda job: why_whole(job, limit), refused)
+    refused |= {name: why for name, why in whys.items() if why}
+    able = [job for job in able if job.node.name not in refused]
+    _follow(able, executor, limit, staging, follow, refused)
+    units = _planned([job for job in able if job.node.name not in refused], _unit, refused)
+    ready = [(job, units[job.node.name]) for job in able if job.node.name in units]
     for job in jobs:
-        if job.node.records and not job.stands and job.origin is not None:
-            try:
-                why = why_whole(job, limit)
-                if not why:
-                    _follow(job, executor, limit, f"{staging}/{job.node.name}", follow)
-                    ready.append((job, _unit(job)))
-            except Customer360Error as fault:
-                why = str(fault)
-            if why:
-                job.whole = why
-                telemetry.event(f"whole  {job.node.name:<34} {why}")
+        if why := refused.get(job.node.name):
+            job.whole = why
+            telemetry.event(f"whole  {job.node.name:<34} {why}")
     done = set()
     results: dict[int, Changes] = {}
     for place, result in telemetry.beating(
@@ -139,20 +139,58 @@ def _refused(job: Job) -> list[File]:
     return [f for f in files if f.partition.get("table_name") == job.node.records]
 
 
-def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: FollowCommit) -> None:
-    """Give the stored rows to whose they are now, in a commit that claims no more than that."""
-    origin = job.origin
-    assert origin is not None
-    now = {t: job.inputs[t] for t in job.node.followed}
-    if not now or all([f.path for f in now[t]] == [f.path for f in origin.followed.get(t, ())] for t in now):
-        return
-    stands = replace(job, stands=dict(origin.facts))
-    found = _run(executor, follow_units(stands, limit, staging))
-    written = _run(executor, move_units(stands, found))
-    job.seconds += sum(result.seconds for result in [*found, *written])
-    files, facts = followed(stands, found, written)
+def _planned(jobs: Iterable[Job], plan: Callable[[Job], T], refused: dict[str, str]) -> dict[str, T]:
+    """What a function gives of each job, by name; why it gives nothing goes to ``refused``."""
+    found = {}
+    for job in jobs:
+        try:
+            found[job.node.name] = plan(job)
+        except Customer360Error as fault:
+            refused[job.node.name] = str(fault)
+    return found
+
+
+def _follow(
+    jobs: Sequence[Job], executor: Executor, limit: int, staging: str, commit: FollowCommit, refused: dict[str, str]
+) -> None:
+    """Give the stored rows of tables to whose they are now, each in a commit that claims no more than that. Units of
+    all tables run together."""
+    stands = {job.node.name: replace(job, stands=_facts_of(job)) for job in jobs if _may_follow(job)}
+    looked = _planned(stands.values(), lambda job: follow_units(job, limit, f"{staging}/{job.node.name}"), refused)
+    found = _run(executor, looked, refused)
+    moves = _planned([stands[name] for name in found], lambda job: move_units(job, found[job.node.name]), refused)
+    written = _run(executor, moves, refused)
+
+    def close(job: Job) -> None:
+        name = job.node.name
+        job.seconds += sum(result.seconds for result in [*found[name], *written[name]])
+        _commit_followed(job, followed(stands[name], found[name], written[name]), written[name], commit)
+
+    _planned([job for job in jobs if job.node.name in written], close, refused)
+
+
+def _facts_of(job: Job) -> dict[str, Any]:
+    assert job.origin is not None
+    return dict(job.origin.facts)
+
+
+def _may_follow(job: Job) -> bool:
+    """Whether what says whose the rows are is another than at the last commit."""
+    assert job.origin is not None
+    now, then = {t: job.inputs[t] for t in job.node.followed}, job.origin.followed
+    return any([f.path for f in now[t]] != [f.path for f in then.get(t, ())] for t in now)
+
+
+def _commit_followed(
+    job: Job, made: tuple[list[Add], dict[str, Any]], written: Sequence[Any], commit: FollowCommit
+) -> None:
+    assert job.origin is not None
+    files, facts = made
     job.origin = replace(
-        origin, followed=now, facts={**origin.facts, "rows": facts["rows"]}, stored=files_digest(files)
+        job.origin,
+        followed={t: job.inputs[t] for t in job.node.followed},
+        facts={**job.origin.facts, "rows": facts["rows"]},
+        stored=files_digest(files),
     )
     if facts["rows_moved"]:
         commit(job, files, job.origin)
@@ -160,14 +198,18 @@ def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: Foll
             job.touches.note(result.touches)
 
 
-def _run(executor: Executor, units: Sequence[Any]) -> list[Any]:
-    results: list[Any] = [None] * len(units)
-    for place, result in executor.map(units):
+def _run(executor: Executor, units: Mapping[str, Sequence[Any]], refused: dict[str, str]) -> dict[str, list[Any]]:
+    """Results of units by table; tables of which one failed are ``refused``."""
+    flat = [(name, place, unit) for name, some in units.items() for place, unit in enumerate(some)]
+    results: dict[str, list[Any]] = {name: [None] * len(some) for name, some in units.items()}
+    for index, result in executor.map([unit for _, _, unit in flat]):
+        name, place, _ = flat[index]
         if isinstance(result, Failure):
             telemetry.log.debug(result.trace)
-            raise Customer360Error(result.reason)
-        results[place] = result
-    return results
+            refused.setdefault(name, result.reason)
+        else:
+            results[name][place] = result
+    return {name: found for name, found in results.items() if name not in refused}
 
 
 def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
