@@ -1,11 +1,13 @@
 """What a batch of five minutes costs a resident driver, from the landing zone to the publication, and one of few rows.
 
     python tests/bench/five_minutes.py [--customers 20000] [--days 10] [--share 0.05] [--keep FOLDER] [--rounds 3]
+        [--executor local|ray] [--reports]
 
 The lake holds ``--days`` days of a retailer, written by `customer360 sample`; a batch is five minutes of a further day
 at ``--share`` of the specification's volume: 174,000 events, 17,000 transactions, 52,000 lines, 35,000 messages and
-4,000 others. Then ``--rounds`` batches of a hundred rows, each after a round with nothing new. Prints seconds of each
-round, its slowest nodes, and memory.
+4,000 others. Then ``--rounds`` batches of a hundred rows, each after a round with nothing new. Rounds are as those of
+`run --watch`: reports rest for fifteen minutes, and a last round makes those that did; ``--reports`` makes them in each
+round. Prints seconds of each round, its slowest nodes, and memory.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -93,28 +97,48 @@ def _head(path: Path, target: Path, rows: int | None) -> int:
     return count
 
 
-def rounds(config: Path, root: Path, count: int, few: int) -> None:
-    """The first landing, a batch of five minutes, then small ones, all in this process."""
+def rounds(config: Path, root: Path, count: int, few: int, *, executor: str, due: bool) -> None:
+    """The first landing, a batch that begins a day, one of five minutes, then small ones, all in this process."""
     from customer360.platform import telemetry
+    from customer360.platform.run import RunRequest
+    from customer360.platform.run.executor import ray_session
     from customer360.serve import pipelines
     from customer360.serve.cli.options import configured
     from customer360.serve.compose import rules_kept
 
-    settings = configured(config)
+    found = configured(config)
+    settings = found.model_copy(update={"execution": found.execution.model_copy(update={"executor": executor})})
     telemetry.configure("WARNING")
-    with rules_kept(settings):
-        plan: list[tuple[str, str | None, int | None]] = [("first landing", None, None), ("five minutes", BIG, None)]
-        for title, folder, wanted in [*plan, *[("nothing new", None, None), ("few rows", SMALL, few)] * count]:
+    plan: list[tuple[str, str | None, int | None]] = [
+        ("first landing", None, None), ("a day begins", SMALL, few), ("five minutes", BIG, None),
+        *[("nothing new", None, None), ("few rows", SMALL, few)] * count, ("reports", None, None),
+    ]  # fmt: skip
+    warm = ray_session(settings.execution, Path(settings.state)) if executor == "ray" else nullcontext()
+    with rules_kept(settings), warm:
+        for title, folder, wanted in plan:
             rows = deliver(root, folder, wanted) if folder else 0
-            start, cpu = time.perf_counter(), time.process_time()
-            record = pipelines.run(settings)
-            seconds, used = time.perf_counter() - start, time.process_time() - cpu
+            start, cpu = time.perf_counter(), _cpu_seconds()
+            record = pipelines.run(settings, request=RunRequest(due=due and title != "reports"))
+            seconds, used = time.perf_counter() - start, _cpu_seconds() - cpu
             assert record is not None
             print(f"{title:14} {rows:9,} rows {seconds:8.1f} s, of CPU {used:7.1f} s, {resident_megabytes():6.0f} MB", flush=True)  # fmt: skip  # noqa: E501
             built = sorted((n for n in record.nodes if n.state == "built"), key=lambda n: -n.seconds)
             for node in built[:8]:
                 print(f"    {node.node:40} {node.seconds:7.2f} s {node.rows:10,} rows")
-            print(f"    {len(built)} of {len(record.nodes)} nodes", flush=True)
+            states = Counter(n.state for n in record.nodes)
+            print(f"    {', '.join(f'{number} {state}' for state, number in sorted(states.items()))}", flush=True)
+
+
+def _cpu_seconds() -> float:
+    """Of all processes of this session, those of Ray among them."""
+    session, ticks = os.getsid(0), 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        ticks += sum(map(int, words[11:15])) if int(words[3]) == session else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -123,6 +147,8 @@ def main() -> None:
     asked.add_argument("--days", type=int, default=30)
     asked.add_argument("--share", type=float, default=0.05)
     asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--executor", choices=("local", "ray"), default="local")
+    asked.add_argument("--reports", action="store_true")
     asked.add_argument("--keep", type=Path)
     given: Any = asked.parse_args()
     root = given.keep or Path(tempfile.mkdtemp(prefix="five_minutes"))
@@ -132,7 +158,7 @@ def main() -> None:
     print(
         f"written in {time.perf_counter() - start:.0f} s; a batch is {given.share:.0%} of {sum(BATCH.values()):,} rows"
     )
-    rounds(config, root, given.rounds, few=100)
+    rounds(config, root, given.rounds, few=100, executor=given.executor, due=not given.reports)
 
 
 if __name__ == "__main__":
