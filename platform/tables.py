@@ -252,6 +252,15 @@ class Table(dy.Schema):
         )  # fmt: skip
         TABLES[table] = cls
 
+    @classmethod
+    def columns(cls) -> dict[str, dy.Column]:
+        return _columns_of(cls)  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache  # dataframely tells each column its name again each time, which a run asks for a thousand times
+def _columns_of(table: type[Table]) -> dict[str, dy.Column]:
+    return dict(dy.Schema.columns.__func__(table))
+
 
 def spec(table: type[Table]) -> Spec:
     """The declaration of a table class."""

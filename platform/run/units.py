@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
@@ -337,6 +337,11 @@ def lies_by(rows: pl.DataFrame, order: Sequence[str]) -> bool:
 
 def storage_order(table: type[Table]) -> list[str]:
     """Rows lie by subject, then by the contract's order: that is what makes per-subject builds cheap."""
+    return list(_order_of(table))  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache
+def _order_of(table: type[Table]) -> list[str]:
     declared = tables.spec(table)
     subject = [c for c in SUBJECT_KEYS if c in table.columns()][:1] if declared.bucketed else []
     rest = declared.sort_by or tuple(table.primary_key())
