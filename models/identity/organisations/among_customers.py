@@ -218,7 +218,7 @@ def organisations(
     rows = named.join(own, on="person_id", how="left").join(counts, on="person_id").join(newest, on="person_id")
     rows = rows.with_columns(pl.coalesce("golden_name", "mentioned").alias(NAME))
     rows = rows.rename({"person_id": "organisation_id"}).with_columns(
-        legal_form=_legal_forms(rows[NAME], forms),
+        legal_form=legal_forms(rows[NAME], forms),
         resolution_version=pl.lit(version, pl.Int64),
     )
     at = mine.filter(is_mention()).select(account_of(pl.col("record_id")), organisation_id="person_id")
@@ -226,7 +226,7 @@ def organisations(
     return rows.select(list(Organisations.columns())), contacts.select(list(OrganisationContacts.columns()))
 
 
-def _legal_forms(names: pl.Series, known: pl.DataFrame | None) -> pl.Series:
+def legal_forms(names: pl.Series, known: pl.DataFrame | None) -> pl.Series:
     """The legal form that each name tells: read of the names alone that are not `known`, since to read one takes a
     tenth of a millisecond."""
     told = dict(known.select(NAME, "legal_form").iter_rows()) if known is not None else {}
