@@ -30,7 +30,7 @@ def split_units(job: Job, staging: str, most: int) -> list[SplitUnit]:
     split_by = exchanged(job)
     size = sum(carried_bytes(job, t) for t in split_by)
     parts = -(-size // most)
-    if job.stands or is_by_bucket(job) or parts <= 1 or keyed_unit(job):
+    if job.stands or is_by_bucket(job) or parts <= 1 or keyed_unit(job, most):
         return []
     units = []
     for table in split_by:
@@ -57,7 +57,7 @@ def units_of(job: Job, staging: str, most: int) -> tuple[Units, list[str]]:
         return follow_units(job, most, f"{staging}/{job.node.name}"), []
     if is_by_bucket(job):
         return bucket_units(job)
-    if (unit := keyed_unit(job)) is not None:
+    if (unit := keyed_unit(job, most)) is not None:
         return [unit], []
     replaced = job.replaced = replaced_rows(job)
     if not job.staged:

@@ -21,7 +21,7 @@ from customer360.platform.run.bucketed import MOSTLY
 from customer360.platform.run.following import standing
 from customer360.platform.run.incremental.changes import Changes, rows_at, written
 from customer360.platform.run.origins import files_digest
-from customer360.platform.run.planning import Job, goes_by_key, stored_part
+from customer360.platform.run.planning import Job, carried_bytes, goes_by_key, stored_part
 from customer360.platform.run.touched import touch
 from customer360.platform.run.units import (
     InputPart,
@@ -82,8 +82,7 @@ class KeyedUnit:
             others = other_rows(were, are, known.table)
             if known.table in self.node.concerns:
                 found.append(self._concerned(known.table, pl.concat(others)).cast(dtype))
-            else:
-                name = key_column(known.table, self.per) or ""
+            if name := key_column(known.table, self.per):
                 found += [rows[name].cast(dtype).alias(self.per) for rows in others]
         return pl.concat(found).drop_nulls().unique()
 
@@ -135,10 +134,11 @@ def _differing(held: pl.DataFrame, made: pl.DataFrame) -> tuple[pl.DataFrame, pl
     return gone, made.join(held, on=on, how="anti", nulls_equal=True)
 
 
-def keyed_unit(job: Job) -> KeyedUnit | None:
+def keyed_unit(job: Job, most: int) -> KeyedUnit | None:
     """The unit that brings a build forward by the keys of its grain; None where all rows must be made anew: what stands
     was made from other code or rules, or from others of the inputs that decide all of it, or by files that are gone; or
-    most of what is read is in other files, or little is read at all."""
+    most of what is read is in other files, or little is read at all, or the keys may have more than the ``most`` bytes
+    that fit one unit."""
     lake, node, origin = job.context.lake, job.node, job.origin
     stored = lake.files(tables.spec(node.table).name)
     if not goes_by_key(node) or job.refreshed or origin is None or not stored:
@@ -146,7 +146,7 @@ def keyed_unit(job: Job) -> KeyedUnit | None:
     if origin.ground != job.ground or origin.stored != files_digest(stored):
         return None
     known = known_parts(job, [t for t in node.inputs if t in node.concerns or key_column(t, node.per or "")])
-    if known is None:
+    if known is None or _bytes_of_keys(job, known, sum(file.rows for file in stored)) > most:
         return None
     return KeyedUnit(
         lake=lake,
@@ -156,6 +156,16 @@ def keyed_unit(job: Job) -> KeyedUnit | None:
         stored=tuple(stored),
         reserved=job.reserved,
     )
+
+
+def _bytes_of_keys(job: Job, known: Sequence[InputPart], stored: int) -> float:
+    """Bytes of inputs that have the keys of changed rows, at most, about: each such row may be of another key."""
+    apart_by = [part for part in known if key_column(part.table, job.node.per or "")]
+    changed = 0
+    for part in apart_by:
+        sizes = [{file.path: file.rows for file in files} for files in (part.files, job.inputs[part.table])]
+        changed += sum(rows for one, other in (sizes, sizes[::-1]) for path, rows in one.items() if path not in other)
+    return min(1.0, changed / max(1, stored)) * sum(carried_bytes(job, part.table) for part in apart_by)
 
 
 def known_parts(job: Job, names: Sequence[str]) -> tuple[InputPart, ...] | None:

@@ -121,7 +121,7 @@ def goes_by_key(node: Node) -> bool:
     if node.is_producer or per is None or per in SUBJECT_KEYS or node.records or node.judged or node.follows:
         return False
     is_keyed = per in node.table.primary_key() and any(key_column(t, per) for t in node.inputs)
-    return is_keyed and not node.needs_date and node.part is None
+    return is_keyed and not tables.spec(node.table).partition_by and not node.is_dated and node.part is None
 
 
 def basis_app(name: str) -> str:

@@ -178,3 +178,13 @@ def test_a_date_is_for_builds_about_one(registries: None) -> None:
         @builds(Undated, past={"silver.t_sales": "sold_on"})
         def undated(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
             return silver_t_sales
+
+
+def test_more_than_fits_one_unit_goes_through_an_exchange(
+    shop: Any, seen: dict[str, list[set[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(shop)
+    monkeypatch.setattr(keyed, "carried_bytes", lambda *_: 1 << 60)
+    shop.deliver("lines", "l1,s3,a")
+    assert shop.run()[BASKETS].facts["whole"]
+    assert len(seen[BASKETS][-1]) == 12
