@@ -17,7 +17,7 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake, bucket_numbers
-from customer360.platform.run.bucketed import MOSTLY
+from customer360.platform.run.bucketed import MOSTLY, read_bytes
 from customer360.platform.run.following import standing
 from customer360.platform.run.incremental.changes import Changes, rows_at, written
 from customer360.platform.run.origins import files_digest
@@ -172,21 +172,21 @@ def known_parts(job: Job, names: Sequence[str]) -> tuple[InputPart, ...] | None:
     """Inputs of these names as what stands was made from them; None where they are little or mostly others by now, or
     files are gone."""
     assert job.origin is not None
-    known = {t: list(job.origin.inputs[t]) for t in names}
-    if not _is_mostly_known({t: job.inputs[t] for t in names}, known):
+    now = [stored_part(job, t, job.inputs[t]) for t in names]
+    known = [stored_part(job, t, job.origin.inputs[t]) for t in names]
+    if not _is_mostly_known(now, known):
         return None
-    for table, files in known.items():
-        now = {file.path for file in job.inputs[table]}
-        if not job.context.lake.holds(table, [file for file in files if file.path not in now]):
+    for one, other in zip(known, now, strict=True):
+        here = {file.path for file in other.files}
+        if not job.context.lake.holds(one.table, [file for file in one.files if file.path not in here]):
             return None
-    return tuple(stored_part(job, t, files) for t, files in known.items())
+    return tuple(known)
 
 
-def _is_mostly_known(now: dict[str, list[File]], then: dict[str, list[File]]) -> bool:
-    """Whether inputs are worth to be compared: not little, and few of their bytes in files that came or went."""
-    total = sum(file.size for files in now.values() for file in files)
-    changed = 0
-    for table, files in now.items():
-        sizes = [{file.path: file.size for file in each} for each in (files, then[table])]
-        changed += sum(size for one, other in (sizes, sizes[::-1]) for path, size in one.items() if path not in other)
+def _is_mostly_known(now: Sequence[InputPart], then: Sequence[InputPart]) -> bool:
+    """Whether inputs are worth to be compared: not little, and few of the bytes that are read in files that came or
+    went."""
+    sizes = [{(part.table, f.path): read_bytes(part, f) for part in each for f in part.files} for each in (now, then)]
+    changed = sum(size for one, other in (sizes, sizes[::-1]) for key, size in one.items() if key not in other)
+    total = sum(sizes[0].values())
     return total > LEAST and changed <= MOSTLY * total
