@@ -227,8 +227,7 @@ def organisations(
 
 
 def legal_forms(names: pl.Series, known: pl.DataFrame | None) -> pl.Series:
-    """The legal form that each name tells: read of the names alone that are not `known`, since to read one takes a
-    tenth of a millisecond."""
+    """The legal form that each name tells: read of the names alone that are not `known`."""
     told = dict(known.select(NAME, "legal_form").iter_rows()) if known is not None else {}
     forms = [told[text] if text in told else organisation_name(text).form for text in names]
     return pl.Series(forms, dtype=pl.String)
