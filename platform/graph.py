@@ -58,6 +58,7 @@ class Node:
     concerns: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # stored rows that rows of an input touch
     after_records: bool = False  # waits for every record table, as what measures their commits must
     judges: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # bronze tables judged beside, and what of
+    past: Mapping[str, str] = field(default_factory=dict)  # inputs of which rows count by this date before as_of alone
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -175,6 +176,7 @@ def builds(
     reached: Callable[..., Any] | None = None,
     concerns: Mapping[str, Callable[..., Any]] | None = None,
     judges: Mapping[str, Callable[..., Any]] | None = None,
+    past: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
@@ -186,9 +188,11 @@ def builds(
     changed, and returns the stored rows that these may concern: no others are asked whose they are. ``concerns`` does
     the same for what else a record table reads and is joined by another column than its key, as the products of lines
     are: a function of stored rows and the rows of the input that came, went or changed, which returns the stored rows
-    that these may change. It decides values of rows alone, never which rows there are. ``judges`` is for what is no
-    record table and must see a bronze table as record tables do, judged, corrected and folded: a function from its rows
-    to those of them that are needed, of a key all or none. Where the table serves a purpose that persons may refuse,
+    that these may change. It decides values of rows alone, never which rows there are; so do builds of another grain,
+    which go by its keys. ``judges`` is for what is no record table and must see a bronze table as record tables do,
+    judged, corrected and folded: a function from its rows to those that are needed, of a key all or none. ``past``
+    names of inputs of a build about ``as_of`` the date by which their rows count before it alone: what comes later
+    leaves the table as it is. Where the table serves a purpose that persons may refuse,
     what they deny leaves the output, and the table of denials is the last input (`platform.purposes`).
     """
 
@@ -198,6 +202,8 @@ def builds(
         wants = frozenset(parameters) & frozenset(RESERVED)
         if "as_of" in wants and tables.spec(table).layer != "gold":
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
+        if past and "as_of" not in wants:
+            raise GraphError(f"{tables.spec(table).name} takes no as_of, before which rows of {', '.join(past)} count")
         if follows and not (tables.spec(table).bucketed and {"subject_id", "person_id"} <= set(table.columns())):
             raise GraphError(
                 f"{tables.spec(table).name} follows nobody: it has no subject_id and person_id to be stored by"
@@ -218,6 +224,7 @@ def builds(
                 reached=reached,
                 concerns=dict(concerns or {}),
                 judges=dict(judges or {}),
+                past=dict(past or {}),
             )
         )
         return function

@@ -296,13 +296,15 @@ def _organisations(
     lake."""
     ids = found.firms.select("record_id", account=account_of(pl.col("record_id")))
     assigned = touching.assigned(stored, pl.concat([ids["record_id"], ids["account"]]))
-    golden_names = people.select("person_id", "organisation_name")
+    golden_names, forms = people.select("person_id", "organisation_name"), None
+    if touched.before is not None:  # what stands was then made by this code
+        forms = lake.scan("silver.organisations").select("organisation_name", "legal_form").collect()
     if touched.before is not None and assigned.height:
         is_other = pl.col("person_id").is_in(assigned["person_id"].unique().implode())
         is_other &= ~pl.col("person_id").is_in(touched.left.implode())
         held = lake.scan("silver.people").select(golden_names.columns).filter(is_other).collect()
         golden_names = pl.concat([golden_names, held])
-    return organisations(found, assigned, golden_names, firms.version, rules)
+    return organisations(found, assigned, golden_names, firms.version, rules, forms)
 
 
 def _devices(stored: registry.Stored, logins: pl.LazyFrame, rules: Stitching) -> pl.DataFrame:

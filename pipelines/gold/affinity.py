@@ -57,7 +57,12 @@ class ProductAffinity(Pair, table="gold.product_affinity", partition_by=("as_of"
     as_of = Date(primary_key=True)
 
 
-@builds(ProductAffinity, rules="enrichment", reads={"silver.transaction_items": (*SOLD, "product_id")})
+@builds(
+    ProductAffinity,
+    rules="enrichment",
+    reads={"silver.transaction_items": (*SOLD, "product_id")},
+    past={"silver.transaction_items": "occurred_on"},
+)
 def product_affinity(silver_transaction_items: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """Pairs of goods in completed sales of the window before ``as_of``."""
     return _pairs(silver_transaction_items, "product_id", as_of, params.baskets)
@@ -71,7 +76,12 @@ class CategoryAffinity(Pair, table="gold.category_affinity", partition_by=("as_o
     as_of = Date(primary_key=True)
 
 
-@builds(CategoryAffinity, rules="enrichment", reads={"silver.transaction_items": (*SOLD, "category")})
+@builds(
+    CategoryAffinity,
+    rules="enrichment",
+    reads={"silver.transaction_items": (*SOLD, "category")},
+    past={"silver.transaction_items": "occurred_on"},
+)
 def category_affinity(silver_transaction_items: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """Pairs of categories in completed sales of the window before ``as_of``."""
     return _pairs(silver_transaction_items, "category", as_of, params.baskets)

@@ -91,6 +91,7 @@ PAID = ("attempt_id", "source_system", "subject_id", "person_id", "attempted_at"
         "silver.payments": PAID,
         "silver.transactions": ("person_id", "occurred_on", "is_sale", "is_return", "refunded_amount", "returned_on"),
     },
+    past={"silver.payments": "attempted_on", "silver.transactions": "occurred_on"},
 )
 def payment_risks(
     silver_payments: pl.LazyFrame,

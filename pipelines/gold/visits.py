@@ -25,6 +25,7 @@ class EngagementBounds(Table, table="gold.engagement_bounds", partition_by=("as_
     EngagementBounds,
     rules="enrichment",
     reads={"silver.session_facts": ("person_id", "started_on", "engagement_score")},
+    past={"silver.session_facts": "started_on"},
 )
 def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """A quantile over everybody, in a table of its own: the profiles are built person by person and could not see it.

@@ -7,7 +7,7 @@ import polars as pl
 from customer360.pipelines.money import MONEY, ZERO, converted, known_rate, with_rate
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform.graph import builds
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, Float, Money, OneOf, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "enrichment"
@@ -158,7 +158,11 @@ READ = (*FIRST, "attempt_id", "source_system", "payment_id", "payment_status", "
 IN_ORDER = ("occurred_at", "payment_id", "payment_status")
 
 
-@builds(Payments, reads={"silver.payment_events": READ, "silver.transactions": PAID_FOR})
+@builds(
+    Payments,
+    reads={"silver.payment_events": READ, "silver.transactions": PAID_FOR},
+    concerns={"silver.transactions": joined_on("transaction_id")},
+)
 def payments(silver_payment_events: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
     """Attempts with the receipt that they pay."""
     events = _in_one_currency(_numbered(silver_payment_events)).collect()

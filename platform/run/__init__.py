@@ -23,9 +23,9 @@ from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.backfill import fix_window
 from customer360.platform.run.closing import close_run, written_at_the_end
-from customer360.platform.run.exchange import gather_units, split_units, units_of
+from customer360.platform.run.exchange import Units, gather_units, split_units, units_of
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
-from customer360.platform.run.following import FollowUnit, followed, standing_facts
+from customer360.platform.run.following import followed, standing_facts
 from customer360.platform.run.grouping import is_stale
 from customer360.platform.run.health import Board
 from customer360.platform.run.incremental.advance import advanced
@@ -51,7 +51,7 @@ from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.rests import resting as resting_sources
 from customer360.platform.run.touched import Touches
-from customer360.platform.run.units import BuildUnit, SplitUnit, UnitResult
+from customer360.platform.run.units import SplitUnit, UnitResult
 from customer360.platform.run.upkeep import can_grow, check, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
@@ -403,7 +403,7 @@ class _Driver:
     def _splits(self, job: Job) -> list[SplitUnit]:
         return split_units(job, f"_staging/{self.record.id}", self._exchange_bytes)
 
-    def _build_units(self, job: Job) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
+    def _build_units(self, job: Job) -> tuple[Units, list[str]]:
         return units_of(job, f"_staging/{self.record.id}", self._exchange_bytes)
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:

@@ -37,7 +37,7 @@ class _Bucket:
     @property
     def size(self) -> float:
         """Bytes that are read of the inputs that are stored by bucket, about."""
-        return sum(_read_bytes(part, f) for part in self.inputs if is_bucketed(part.table) for f in part.files)
+        return sum(read_bytes(part, f) for part in self.inputs if is_bucketed(part.table) for f in part.files)
 
 
 def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
@@ -127,8 +127,8 @@ def _united(parts: Sequence[tuple[InputPart, ...]]) -> tuple[InputPart, ...]:
 def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart], told: Mapping[str, Told]) -> bool:
     """Whether few of the bytes that a bucket reads are in other files than before, or of subjects that are told: else
     comparing costs more than making anew."""
-    after = {(p.table, f.path): _read_bytes(p, f) for p in now for f in p.files if is_bucketed(p.table)}
-    then = {(p.table, f.path): _read_bytes(p, f) for p in before for f in p.files if is_bucketed(p.table)}
+    after = {(p.table, f.path): read_bytes(p, f) for p in now for f in p.files if is_bucketed(p.table)}
+    then = {(p.table, f.path): read_bytes(p, f) for p in before for f in p.files if is_bucketed(p.table)}
     changed = sum(
         size
         for found, other in ((after, then), (then, after))
@@ -139,7 +139,7 @@ def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart], told
     return bool(then) and changed + shares <= MOSTLY * sum(after.values())
 
 
-def _read_bytes(part: InputPart, file: File) -> float:
+def read_bytes(part: InputPart, file: File) -> float:
     """Bytes of a file that are read, about: they shrink with the share of columns."""
     return file.size * len(part.columns or ()) / len(tables.schema(tables.by_name(part.table))) or file.size
 

@@ -1,5 +1,6 @@
-"""The units of a build: whole, bucket by bucket, or through an exchange that splits its inputs by key and gathers what
-was built by bucket. ``staging`` is the folder of the run, ``most`` bytes of input fit one unit.
+"""The units of a build: whole, bucket by bucket, by the keys of its grain that changed, or through an exchange that
+splits its inputs by key and gathers what was built by bucket. ``staging`` is the folder of the run, ``most`` bytes of
+input fit one unit.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 from customer360.platform import tables
 from customer360.platform.run.bucketed import bucket_units
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, move_units
+from customer360.platform.run.keyed import KeyedUnit, keyed_unit
+from customer360.platform.run.past import PastUnit, past_unit
 from customer360.platform.run.planning import (
     Job,
     build_unit,
@@ -27,7 +30,7 @@ def split_units(job: Job, staging: str, most: int) -> list[SplitUnit]:
     split_by = exchanged(job)
     size = sum(carried_bytes(job, t) for t in split_by)
     parts = -(-size // most)
-    if job.stands or is_by_bucket(job) or parts <= 1:
+    if job.stands or is_by_bucket(job) or parts <= 1 or keyed_unit(job, most):
         return []
     units = []
     for table in split_by:
@@ -45,16 +48,23 @@ def split_units(job: Job, staging: str, most: int) -> list[SplitUnit]:
     return units
 
 
-def units_of(job: Job, staging: str, most: int) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
+Units = list[BuildUnit] | list[FollowUnit] | list[KeyedUnit] | list[PastUnit]
+
+
+def units_of(job: Job, staging: str, most: int) -> tuple[Units, list[str]]:
     """Units that build a node, and paths of its files that stay."""
     if job.stands:
         return follow_units(job, most, f"{staging}/{job.node.name}"), []
     if is_by_bucket(job):
         return bucket_units(job)
+    if (unit := keyed_unit(job, most)) is not None:
+        return [unit], []
     replaced = job.replaced = replaced_rows(job)
     if not job.staged:
         inputs = tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs)
-        return [build_unit(job, inputs, replaced=replaced, checks=job.checks)], []
+        whole = build_unit(job, inputs, replaced=replaced, checks=job.checks)
+        looking = past_unit(job, whole)
+        return ([whole] if looking is None else [looking]), []
     parts = len(next(iter(job.staged.values())))
     scatter = tables.spec(job.node.table).bucketed
     units = []

@@ -94,10 +94,11 @@ class Job:
 
     @property
     def keeps_origin(self) -> bool:
-        """Whether it is told what its rows are made from: of record tables, and of tables by subject."""
+        """Whether it is told what its rows are made from: of record tables, of tables by subject, of tables that go by
+        the key of another grain, and of those that stand while nothing before their date has changed."""
         node = self.node
         by_subject = not node.is_producer and node.per in SUBJECT_KEYS and node.part is None
-        return node.records is not None or by_subject
+        return node.records is not None or by_subject or goes_by_key(node) or bool(node.past)
 
     @property
     def followed_version(self) -> int:
@@ -111,6 +112,16 @@ class Job:
     @property
     def basis_version(self) -> int:
         return int(self.basis[:15], 16)
+
+
+def goes_by_key(node: Node) -> bool:
+    """Whether a build of another grain than the subject can be brought forward by the keys of its grain: each of its
+    rows has one, and nothing else than its inputs as they lie decides them."""
+    per = node.per
+    if node.is_producer or per is None or per in SUBJECT_KEYS or node.records or node.judged or node.follows:
+        return False
+    is_keyed = per in node.table.primary_key() and any(key_column(t, per) for t in node.inputs)
+    return is_keyed and not tables.spec(node.table).partition_by and not node.is_dated and node.part is None
 
 
 def basis_app(name: str) -> str:
@@ -166,7 +177,7 @@ def standing_origin(job: Job) -> Origin | None:
 
 def _ground_of(lake: Lake, node: Node, name: str, files: list[File]) -> list[str] | None:
     """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
-    is_apart = name in (node.records, *node.followed, *node.concerns) or owner_column(name, node.per or "")
+    is_apart = name in (node.records, *node.followed, *node.concerns, *node.past) or owner_column(name, node.per or "")
     return None if is_apart else held(lake, node, name, files)
 
 
@@ -294,7 +305,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
-def why_all(job: Job, units: Sequence[BuildUnit]) -> str:
+def why_all(job: Job, units: Sequence[Any]) -> str:
     """Why all rows of a table that stood are made anew by these units; empty where it did not stand, or they make
     some subjects anew beside the others.
     """
@@ -302,10 +313,10 @@ def why_all(job: Job, units: Sequence[BuildUnit]) -> str:
         return job.whole or ("asked for" if job.refreshed else "")
     if job.context.lake.transaction(tables.spec(job.node.table).name, job.app) is None:
         return ""
-    if not is_by_bucket(job):
-        return "it is not made subject by subject"
     if all(unit.known for unit in units):
         return ""
+    if not is_by_bucket(job):
+        return "it is not made subject by subject"
     if job.node.needs_date:
         return "it depends on the date, or on what its date's edition was not made from"
     return "most of what its subjects read is other files, or other inputs, code or rules"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -9,6 +11,7 @@ from polars.testing import assert_frame_equal
 from customer360.platform import graph, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import bucket_numbers
+from customer360.platform.run.past import before
 from customer360.platform.run.planning import plain
 from customer360.platform.run.units import conform_to_storage, key_column, owner_column
 from customer360.platform.tables import SUBJECT_KEYS
@@ -74,6 +77,28 @@ def test_a_build_may_be_split_by_its_grain(name: str, retailer) -> None:
     )
     assert whole.height > 0, f"{name}: the test data build nothing"
     assert_frame_equal(canonical(pl.concat(parts), node), whole, check_exact=False, abs_tol=1e-9, rel_tol=1e-9)
+
+
+DATED = sorted(node.name for node in graph.NODES.values() if node.past and not node.name.split(".")[1].startswith("t_"))
+
+
+@pytest.mark.parametrize("name", DATED)
+def test_what_is_said_to_count_before_the_date_alone_does(name: str, retailer) -> None:
+    """A run keeps the table as it is where nothing before the date has changed."""
+    node, as_of = graph.NODES[name], retailer.date_of(name) - timedelta(days=7)
+    assert all(column in (node.reads or {}).get(table, (column,)) for table, column in node.past.items())
+    frames = {t: retailer.frame(t) for t in node.inputs}
+    past = {t: f.filter(before(node.past[t], as_of)) if t in node.past else f for t, f in frames.items()}
+    assert all(past[t].collect().height < frames[t].collect().height for t in node.past), "nothing comes later"
+    reserved = {"as_of": as_of, "params": retailer.rules.get(node.rules or "")}
+    values = {k: v for k, v in reserved.items() if k in node.wants}
+    partition = {"as_of": str(as_of)}
+    one, other = (
+        conform_to_storage(node.table, node.function(*(each[t] for t in node.inputs), **values), partition)
+        for each in (frames, past)
+    )
+    assert one.height
+    assert_frame_equal(canonical(one, node), canonical(other, node), check_exact=False, rel_tol=1e-12)
 
 
 @pytest.mark.parametrize("name", BUILDS)

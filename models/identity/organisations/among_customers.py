@@ -194,10 +194,16 @@ def _no_edges() -> pl.DataFrame:
 
 
 def organisations(
-    found: Customers, assigned: pl.DataFrame, people: pl.DataFrame, version: int, rules: IdentityRules
+    found: Customers,
+    assigned: pl.DataFrame,
+    people: pl.DataFrame,
+    version: int,
+    rules: IdentityRules,
+    forms: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of `silver.organisations` and `silver.organisation_contacts`. `assigned`: (record_id, person_id) of all
-    records; `people`: golden records, those of firms' accounts among them."""
+    records; `people`: golden records, those of firms' accounts among them; `forms`: (organisation_name, legal_form) of
+    names of which this code has told the form already."""
     if found.firms.is_empty():
         return Organisations.create_empty(), OrganisationContacts.create_empty()
     firms = found.firms.select(_OF_FIRMS)
@@ -212,9 +218,16 @@ def organisations(
     rows = named.join(own, on="person_id", how="left").join(counts, on="person_id").join(newest, on="person_id")
     rows = rows.with_columns(pl.coalesce("golden_name", "mentioned").alias(NAME))
     rows = rows.rename({"person_id": "organisation_id"}).with_columns(
-        legal_form=pl.Series([organisation_name(text).form for text in rows[NAME]], dtype=pl.String),
+        legal_form=legal_forms(rows[NAME], forms),
         resolution_version=pl.lit(version, pl.Int64),
     )
     at = mine.filter(is_mention()).select(account_of(pl.col("record_id")), organisation_id="person_id")
     contacts = found.people.select("record_id", NAME).join(at, on="record_id").join(assigned, on="record_id")
     return rows.select(list(Organisations.columns())), contacts.select(list(OrganisationContacts.columns()))
+
+
+def legal_forms(names: pl.Series, known: pl.DataFrame | None) -> pl.Series:
+    """The legal form that each name tells: read of the names alone that are not `known`."""
+    told = dict(known.select(NAME, "legal_form").iter_rows()) if known is not None else {}
+    forms = [told[text] if text in told else organisation_name(text).form for text in names]
+    return pl.Series(forms, dtype=pl.String)

@@ -1,5 +1,7 @@
+import polars as pl
 import pytest
 
+from customer360.models.identity.organisations.among_customers import legal_forms
 from customer360.models.identity.organisations.names import organisation_name
 
 SAME = [
@@ -49,3 +51,12 @@ def test_the_legal_form_says_what_kind_of_firm_it_is(name, form, is_telling):
 def test_a_name_of_nothing_but_a_form_keeps_it():
     assert organisation_name("The Company").words == ("company",)
     assert organisation_name("Ltd").words == ("ltd",)
+
+
+def test_forms_that_were_told_before_are_taken_and_others_are_read() -> None:
+    names = pl.Series("organisation_name", ["Acme Ltd", "Beta GmbH", "Gamma", "Delta AG"])
+    known = pl.DataFrame({"organisation_name": ["Acme Ltd", "Gamma"], "legal_form": ["told", None]})
+    read = [organisation_name(text).form for text in names]
+    assert legal_forms(names, None).to_list() == read
+    assert legal_forms(names, known).to_list() == ["told", read[1], None, read[3]]
+    assert legal_forms(names.clear(), known).dtype == pl.String

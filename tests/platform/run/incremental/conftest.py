@@ -5,7 +5,9 @@ bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the 
 links -> silver.t_people, which has persons alone -> silver.t_greetings, of the sales of each subject, and gold.t_cards,
 an edition a date, which reads the links beside, that are not stored by person; bronze.t_lines -> silver.t_lines, which
 join their sale by its key, with its amount, and follow it, and have the price that bronze.t_goods -> silver.t_goods say
-of their note. A sale counts the lines of bronze that say "bad". Accounts are personal.
+of their note. A sale counts the lines of bronze that say "bad". silver.t_baskets go by sale and are stored by subject:
+lines and their sale, and the price of a note. silver.t_noted go by note and read bronze as it lies. gold.t_board counts
+the sales before a date, an edition a date. Accounts are personal.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from customer360.platform import graph, ledger, privacy
 from customer360.platform.graph import builds, joined_on
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import replay, units
+from customer360.platform.run import keyed, replay, units
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
 from customer360.platform.tables import Boolean, Date, Integer, String, Table, personal
@@ -47,7 +49,8 @@ OF_SUBJECTS = (
     "silver.t_greetings",
     "gold.t_cards",
 )
-EVERY = (*RECORDS, *OF_SUBJECTS, "quality.quarantine")
+OTHERS = ("silver.t_baskets", "silver.t_noted", "gold.t_board")
+EVERY = (*RECORDS, *OF_SUBJECTS, *OTHERS, "quality.quarantine")
 PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
 
@@ -175,6 +178,7 @@ def declare(note: int = 3) -> None:
         account = String(nullable=True)
         amount = Integer()
         bad_count = Integer()
+        sold_on = Date()
 
     class Lines(Table, table="silver.t_lines", per="sale_id", sort_by=("line_id",)):
         """One row per line of a sale that is worth something, or of none."""
@@ -230,6 +234,32 @@ def declare(note: int = 3) -> None:
         link_count = Integer(nullable=True)
         amount = Integer()
 
+    class Baskets(Table, table="silver.t_baskets", per="sale_id", sort_by=("sale_id",)):
+        """One row per sale with a line."""
+
+        sale_id = String(primary_key=True)
+        subject_id = String()
+        person_id = String(nullable=True)
+        amount = Integer(nullable=True)
+        line_count = Integer()
+        note = String(nullable=True)
+        price = Integer(nullable=True)
+
+    class Noted(Table, table="silver.t_noted", per="note", bucketed=False):
+        """One row per note of a line, as received."""
+
+        note = String(primary_key=True)
+        line_count = Integer()
+        last_sale = String(nullable=True)
+
+    class Board(Table, table="gold.t_board", partition_by=("as_of",)):
+        """One row per as_of date."""
+
+        as_of = Date(primary_key=True)
+        sale_count = Integer()
+        person_count = Integer()
+        amount = Integer()
+
     def of_links(rows: pl.LazyFrame, silver_t_links: pl.LazyFrame) -> pl.LazyFrame:
         joined = rows.drop("subject_id", "person_id", strict=False).join(silver_t_links, on="account", how="left")
         return joined.with_columns(subject_id=pl.coalesce("person_id", pl.lit("s:") + pl.col("sale_id")))
@@ -260,7 +290,8 @@ def declare(note: int = 3) -> None:
         bad = bronze_t_lines.group_by(sale_id="SALE_ID").agg(bad_count=(pl.col("NOTE") == "bad").sum())
         named = bronze_t_sales.select(sale_id="SALE_ID", account="ACCOUNT", amount="AMOUNT")
         counted = named.join(bad, on="sale_id", how="left").with_columns(pl.col("bad_count").fill_null(0))
-        return of_links(counted, silver_t_links)
+        dated = counted.with_columns(sold_on=pl.date(2025, 12, 30) + pl.duration(days="amount"))
+        return of_links(dated, silver_t_links)
 
     @builds(Lines, follows=of_sales, reached=sold, concerns={"silver.t_goods": joined_on("note")})
     def t_lines(
@@ -270,6 +301,35 @@ def declare(note: int = 3) -> None:
         worth = lines.join(silver_t_sales.select("sale_id", "amount"), on="sale_id", how="left")
         kept = worth.filter(pl.col("amount").is_null() | (pl.col("amount") > 0))
         return of_sales(kept.join(silver_t_goods, on="note", how="left"), silver_t_sales)
+
+    @builds(Baskets, concerns={"silver.t_goods": joined_on("note")})
+    def t_baskets(
+        silver_t_lines: pl.LazyFrame, silver_t_sales: pl.LazyFrame, silver_t_goods: pl.LazyFrame
+    ) -> pl.LazyFrame:
+        lines = silver_t_lines.group_by("sale_id").agg(
+            pl.col("note").min(), line_count=pl.len().cast(pl.Int64), subject__=pl.col("subject_id").min()
+        )
+        sales = silver_t_sales.select("sale_id", "subject_id", "person_id", "amount")
+        worth = lines.join(sales, on="sale_id", how="left").join(silver_t_goods, on="note", how="left")
+        return worth.with_columns(subject_id=pl.coalesce("subject_id", "subject__")).drop("subject__")
+
+    @builds(Noted, reads={"bronze.t_lines": ("NOTE", "SALE_ID")})
+    def t_noted(bronze_t_lines: pl.LazyFrame) -> pl.LazyFrame:
+        noted = bronze_t_lines.filter(pl.col("NOTE").is_not_null()).group_by(note="NOTE")
+        return noted.agg(line_count=pl.len().cast(pl.Int64), last_sale=pl.col("SALE_ID").max())
+
+    @builds(
+        Board,
+        reads={"silver.t_sales": ("person_id", "amount", "sold_on")},
+        past={"silver.t_sales": "sold_on"},
+    )
+    def t_board(silver_t_sales: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+        return silver_t_sales.filter(pl.col("sold_on") < as_of).select(
+            as_of=pl.lit(as_of),
+            sale_count=pl.len().cast(pl.Int64),
+            person_count=pl.col("person_id").drop_nulls().n_unique().cast(pl.Int64),
+            amount=pl.col("amount").sum(),
+        )
 
     @builds(Spent)
     def t_spent(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
@@ -314,6 +374,7 @@ def declare(note: int = 3) -> None:
 @pytest.fixture
 def shop(tmp_path: Path, empty_graph: None, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setattr(units, "SMALL", 0)  # a few rows are enough for many files
+    monkeypatch.setattr(keyed, "LEAST", 0)
     fingerprint = graph.code_fingerprint
     monkeypatch.setattr(graph, "code_fingerprint", lambda *of: f"{fingerprint(*of)}{Shop.code}")
     monkeypatch.setattr(Shop, "code", {})

@@ -17,13 +17,14 @@ from customer360.platform import lake as lakes
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import File
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import bucketed, units
+from customer360.platform.run import bucketed, keyed, units
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
 ALL = (
     *("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines", "silver.t_spent", "silver.t_spenders"),
     *("silver.t_takings", "silver.t_people", "silver.t_greetings", "gold.t_cards"),
+    *("silver.t_baskets", "silver.t_noted", "gold.t_board"),
 )
 ACCOUNT = st.sampled_from(["", "gone", *(f"a{n}" for n in range(4))])
 SALE = st.builds("s{},{},{},{}".format, st.integers(0, 7), ACCOUNT, st.integers(-1, 2), st.sampled_from(["", 1, 2, 3]))
@@ -94,7 +95,8 @@ def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int, monk
     @given(history=HISTORY, small=st.sampled_from([0, 5000]), beside=st.booleans())
     def law(history: list[tuple[tuple[str, Any], str | None]], small: int, beside: bool) -> None:
         monkeypatch.setattr(units, "SMALL", small)
-        monkeypatch.setattr(bucketed, "MOSTLY", float("inf") if beside else 1 / 3)
+        for module in (bucketed, keyed):
+            monkeypatch.setattr(module, "MOSTLY", float("inf") if beside else 1 / 3)
         with TemporaryDirectory() as root:
             each = type(shop)(Path(root))
             each.widen(3)
@@ -353,7 +355,9 @@ def test_buckets_that_share_a_unit_give_the_files_of_one_each(
 ) -> None:
     apart, units = type(shop)(tmp_path / "apart"), list[int]()
     joined = bucketed._joined
-    monkeypatch.setattr(bucketed, "_joined", lambda made, workers: units.append(len(joined(made, workers))) or joined(made, workers))
+    monkeypatch.setattr(
+        bucketed, "_joined", lambda made, workers: units.append(len(joined(made, workers))) or joined(made, workers)
+    )
     for together, each in ((bucketed.TOGETHER, shop), (0, apart)):
         monkeypatch.setattr(bucketed, "TOGETHER", together)
         monkeypatch.setattr(bucketed, "FEW_TOGETHER", together)
