@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from customer360.pipelines import agents
 from customer360.pipelines.rules import TrafficRules
 from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES
 
@@ -41,13 +42,16 @@ def odd_event(agent: pl.Expr, rules: TrafficRules) -> pl.Expr:
 
 def declares_machine(agent: pl.Expr, rules: TrafficRules) -> pl.Expr:
     """Whether the USER_AGENT of a row says that it is a machine; false where it is null. ``agent`` is that, parsed."""
-    said = pl.col("USER_AGENT").str
     declared = (
         agent.struct.field("is_spider")
         | agent.struct.field("browser").is_in(rules.automated_agents)
-        | (said.contains(MACHINE_WORDS) & ~said.contains(NO_MACHINE_WORDS))
+        | agents.whether(pl.col("USER_AGENT"), _says_machine)
     )
     return declared.fill_null(False)
+
+
+def _says_machine(said: pl.Series) -> pl.Series:
+    return said.str.contains(MACHINE_WORDS) & ~said.str.contains(NO_MACHINE_WORDS)
 
 
 def with_sessions(events: pl.LazyFrame, rules: TrafficRules) -> pl.LazyFrame:

@@ -23,7 +23,7 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "issuers", "settings", "telemetry", "rescued", "tables", "judging", "delivery", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "anonymity", "sources",  # noqa: E501
+PLATFORM = ["errors", "configs", "systems", "formulas", "kinds", "connections", "schedules", "evolution", "sinks", "issuers", "settings", "telemetry", "sorting", "rescued", "tables", "judging", "delivery", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "anonymity", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "retention", "lineage", "alerts", "warehouse", "online", "access",
             "revocations", "signing", "tokens", "audit",
             "backup"]  # fmt: skip

@@ -40,6 +40,7 @@ from customer360.platform.run.units import (
     storage_order,
     timed,
 )
+from customer360.platform.sorting import in_order
 from customer360.platform.tables import SUBJECT_KEYS
 
 # Number of a row in the files that a unit reads. It tells rows apart and not by a key: facts may have none, and
@@ -168,7 +169,7 @@ class MoveUnit:
             start += file.rows
         if self.arriving:
             rows = pl.concat([get_piece(self.lake, path) for path in self.arriving])
-            rows = rows.sort(storage_order(table), nulls_last=True)
+            rows = in_order(rows, storage_order(table))
             changed.append(rows.select(SUBJECT_KEYS))
             kept.append(self.lake.write_file(name, rows, partition, self._stem(*self.arriving)))
         kept = folded(self.lake, table, kept, partition)

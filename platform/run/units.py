@@ -33,6 +33,7 @@ from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import Current, current_records
 from customer360.platform.run.touched import Told, Touch, touch
+from customer360.platform.sorting import in_order
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
@@ -235,7 +236,8 @@ def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int)
 
 @dataclass(frozen=True, kw_only=True)
 class SplitUnit:
-    """Split some files of one input by the crc32 of a key column into ``parts`` pieces."""
+    """Split some files of one input by a hash of a key column into ``parts`` pieces; the hash is no part of what is
+    stored, so it need not be one that other engines know."""
 
     lake: Lake
     part: InputPart
@@ -246,11 +248,10 @@ class SplitUnit:
     @timed
     def run(self) -> UnitResult:
         frame = read_part(self.lake, self.part).collect()
-        numbers = bucket_numbers(frame[key_column(self.part.table, self.key) or ""].cast(pl.String), self.parts)
+        keys = frame[key_column(self.part.table, self.key) or ""].cast(pl.String)
+        numbered = frame.with_columns((keys.hash(0) % self.parts).alias("part__"))
         result = UnitResult(facts={"rows": frame.height})
-        for (number,), rows in (
-            frame.with_columns(numbers.alias("part__")).partition_by("part__", as_dict=True, include_key=False).items()
-        ):
+        for (number,), rows in numbered.partition_by("part__", as_dict=True, include_key=False).items():
             result.pieces[int(number)] = put_piece(self.lake, f"{self.staging}/{self.part.table}-{number}", rows)
         return result
 
@@ -268,9 +269,7 @@ class GatherUnit:
     @timed
     def run(self) -> UnitResult:
         name = tables.spec(self.table).name
-        rows = pl.concat([get_piece(self.lake, p) for p in self.pieces]).sort(
-            storage_order(self.table), nulls_last=True
-        )
+        rows = in_order(pl.concat([get_piece(self.lake, p) for p in self.pieces]), storage_order(self.table))
         add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
         return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
 
@@ -300,7 +299,7 @@ def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[
     full = frame.with_columns(constant(v, tables.schema(table)[k]).alias(k) for k, v in fixed.items())
     rows = tables.conform(table, full).collect()
     order = storage_order(table)
-    return judging.require(table, rows if lies_by(rows, order) else rows.sort(order, nulls_last=True))
+    return judging.require(table, rows if lies_by(rows, order) else in_order(rows, order))
 
 
 def inserted(
@@ -312,8 +311,8 @@ def inserted(
     is_ordered = is_one and order[0] == per and held[per].null_count() == 0 and held[per].is_sorted()
     is_theirs = rows[per].is_in(names.implode()).fill_null(False).all()  # others have no place between those held
     if not (is_ordered and is_theirs) or SLICED * len(names) * held.width > held.height:
-        return pl.concat([held.filter(~held[per].is_in(touched.implode())), rows]).sort(order, nulls_last=True)
-    made = rows.sort(order, nulls_last=True)
+        return in_order(pl.concat([held.filter(~held[per].is_in(touched.implode())), rows]), order)
+    made = in_order(rows, order)
     bounds = [frame[per].search_sorted(names, side) for frame in (held, made) for side in ("left", "right")]
     parts, end = [], 0
     for first, last, begin, until in zip(*(each.to_list() for each in bounds), strict=True):
@@ -440,6 +439,6 @@ def folded(
     if is_one or 2 * sum(f.rows for f in small) >= largest.rows:
         small = [*small, largest]
     parts = [File(f.path, f.rows, f.size, f.partition) for f in small]
-    rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()
+    rows = in_order(lake.scan(name, parts).collect(), storage_order(table))
     written = lake.write_file(name, rows, partition)
     return [written] if len(small) == len(files) else [largest, written]

@@ -44,11 +44,19 @@ def type_of(values: pl.Series, *, is_declared: bool = False) -> str:
         return "empty"
     if kind != pl.String:
         return _of_dtype(kind)
+    first = _filled(values.head(FEW)).drop_nulls().to_list()
+    if first and (is_declared or not _forms_of(first)):  # the others can but take forms away
+        return "text"
     texts = _filled(values).drop_nulls()
     if texts.is_empty() or is_declared:
         return "empty" if texts.is_empty() else "text"
-    asked = [type_ for type_, form in FORMS.items() if all(re.search(form, text) for text in texts.head(FEW))]
+    asked = _forms_of(texts.head(FEW).to_list())
     return next((type_ for type_ in asked if len(texts) <= FEW or texts.str.contains(FORMS[type_]).all()), "text")
+
+
+def _forms_of(texts: list[str]) -> list[str]:
+    """Types whose form all of a few texts have, the narrowest first."""
+    return [type_ for type_, form in FORMS.items() if all(re.search(form, text) for text in texts)]
 
 
 def _of_dtype(kind: pl.DataType) -> str:

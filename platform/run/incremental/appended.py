@@ -45,6 +45,7 @@ from customer360.platform.run.units import (
     storage_order,
     timed,
 )
+from customer360.platform.sorting import in_order
 
 QUARANTINE = "quality.quarantine"
 MOST = 300_000  # rows that changed rows of another table may concern: one unit makes all of them
@@ -248,7 +249,7 @@ class AppendUnit:
         rest = stored.join(left, on=left.columns, how="anti")
         if stored.height - rest.height != left.height:
             raise ContractError(f"{name} holds {stored.height - rest.height} of {left.height} rows that changed")
-        made = pl.concat([rest, rows]).sort(storage_order(table), nulls_last=True)
+        made = in_order(pl.concat([rest, rows]), storage_order(table))
         return self.lake.write_file(name, made, partition)
 
     def _refuse(self, result: Changes, sought: pl.Series, after: pl.DataFrame) -> None:

@@ -15,6 +15,7 @@ from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Add, File, Lake
 from customer360.platform.run.following import standing
 from customer360.platform.run.units import MANY, conform_to_storage, folded, is_small, storage_order, write_output
+from customer360.platform.sorting import in_order
 from customer360.platform.tables import Table
 
 ROWS = 8192  # of a file of a table without buckets
@@ -86,7 +87,7 @@ def _folded(lake: Lake, table: type[Table], files: list[File | Add]) -> list[Fil
         return files
     name = tables.spec(table).name
     parts = [File(f.path, f.rows, f.size, f.partition) for f in sorted(small, key=lambda f: f.path)]
-    rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()
+    rows = in_order(lake.scan(name, parts).collect(), storage_order(table))
     gone = {file.path for file in small}
     return [*(file for file in files if file.path not in gone), *_fresh(lake, table, rows, parted=True)]
 

@@ -125,6 +125,10 @@ def _holds_utf8(data: bytes) -> bool:
     """Whether bytes hold a whole character beyond ASCII in UTF-8."""
     if data.isascii():
         return False
+    try:  # most texts are all UTF-8, of which nothing has to be counted
+        return not codecs.utf_8_decode(data, "strict", False)[0].isascii()
+    except UnicodeDecodeError:
+        pass
     text = codecs.utf_8_decode(data, "surrogateescape", False)[0]
     return len(BEYOND_ASCII.findall(text)) > len(ESCAPED.findall(text))
 

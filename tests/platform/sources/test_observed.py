@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from customer360.platform.sources.observed import misfits, type_of
+from customer360.platform.sources.observed import FORMS, NULLS, misfits, type_of
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,17 @@ def test_typed_values_are_judged_by_their_type() -> None:
     assert misfits(pl.Series([1, None]), "decimal").to_list() == [False, False]
     assert misfits(pl.Series([1.5, None]), "integer").to_list() == [True, False]
     assert misfits(pl.Series(["1", "x", None, "n/a"]), "integer").to_list() == [False, True, False, False]
+
+
+WORDS = st.sampled_from(
+    ["", " ", "NULL", "n/a", "x", "true", "7", "007", "1.5", "2026-01-01", "2026-01-01 10:00", "{}"]
+)
+
+
+@given(st.lists(st.none() | WORDS, max_size=60), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_the_first_values_decide_as_all_of_them_do(texts: list[str | None], is_declared: bool) -> None:
+    told = [t.strip() for t in texts if t and t.strip() and t.strip().lower() not in NULLS]
+    asked = [type_ for type_, form in FORMS.items() if all(re.search(form, text) for text in told)]
+    expected = "empty" if not told else "text" if is_declared else next(iter(asked), "text")
+    assert type_of(pl.Series(texts, dtype=pl.String), is_declared=is_declared) == expected
