@@ -33,3 +33,18 @@ def test_lists_are_in_order_as_well() -> None:
     rows = pl.DataFrame({"key": ["b", "a", "b", None], "held": [[2], None, [1, 2], [0]]})
     order = ["key", "held"]
     assert_frame_equal(in_order(rows, order), rows.sort(order, nulls_last=True))
+
+
+TIES = st.lists(st.tuples(*[st.none() | st.sampled_from("ab")] * 3), max_size=60)
+FULL_TIES = st.lists(st.tuples(*[st.sampled_from("ab")] * 3), max_size=60)
+
+
+@given(TIES | FULL_TIES, st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+def test_what_ties_stays_as_it_came(rows: list[tuple[str | None, ...]], count: int) -> None:
+    frame = pl.DataFrame(rows, schema=dict.fromkeys("xyz", pl.String), orient="row").with_row_index("came")
+    order = ["x", "y", "z"][:count]
+    expected = frame.sort(order, nulls_last=True, maintain_order=True)
+    assert_frame_equal(in_order(frame, order), expected)
+    marked = frame.sort("x", descending=True, maintain_order=True)  # what lies so is marked, and sorted by turning it
+    assert_frame_equal(in_order(marked, order), marked.sort(order, nulls_last=True, maintain_order=True))

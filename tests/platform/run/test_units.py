@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from customer360.platform.lake import Lake, bucket_numbers
 from customer360.platform.run import units
 from customer360.platform.run.units import _by_bucket, inserted, lies_by
+from customer360.platform.sorting import in_order
 
 ROW = st.tuples(
     st.sampled_from([None, "a", "b", "ä"]),
@@ -52,6 +53,17 @@ def test_rows_of_some_subjects_are_put_where_sorting_would_put_them(
     rest = [row for row in stored if row[0] not in touched]
     assert found.rows() == sorted([*rest, *rows.rows()], key=lambda row: (row[0].encode(), row[1]))
     assert found.n_chunks() == 1
+
+
+@pytest.mark.parametrize("sliced", [0, 10_000])
+def test_rows_that_tie_lie_as_where_all_are_made(monkeypatch: pytest.MonkeyPatch, sliced: int) -> None:
+    """A build reads some orders off the files, as which of two rows is the first."""
+    monkeypatch.setattr(units, "SLICED", sliced)
+    made = pl.DataFrame({"who": ["b", "a", "c"] * 80, "n": [2, 1, 1, 2] * 60, "told": range(240)})
+    held = in_order(made, ["who", "n"])
+    for who in (["a"], ["a", "c"], ["b", "c"]):
+        rows = made.filter(pl.col("who").is_in(who))
+        assert inserted(held, rows, pl.Series(who), "who", ["who", "n"], is_one=True).equals(held)
 
 
 @pytest.mark.parametrize("other", ["b", None])
