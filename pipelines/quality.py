@@ -39,6 +39,7 @@ def measured_versions(context: Context) -> str:
     Alerts,
     DataQualityMetrics,
     inputs=("gold.reference_counts", "gold.agreement_counts"),
+    of_reports=("gold.reference_counts", "gold.agreement_counts"),  # a second for each batch, of all tables
     after_records=True,
     rules="validation",
     version=measured_versions,

@@ -57,6 +57,7 @@ class Node:
     reached: Callable[..., Any] | None = None  # stored rows that changed rows of those inputs may give another subject
     concerns: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # stored rows that rows of an input touch
     after_records: bool = False  # waits for every record table, as what measures their commits must
+    of_reports: tuple[str, ...] = ()  # inputs that may be as old as reports; see ``run.reports``
     judges: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # bronze tables judged beside, and what of
     past: Mapping[str, str] = field(default_factory=dict)  # inputs of which rows count by this date before as_of alone
 
@@ -249,12 +250,14 @@ def produces(
     dated: bool = False,
     version: Callable[[Any], str] | None = None,
     after_records: bool = False,
+    of_reports: Iterable[str] = (),
 ) -> Callable[[F], F]:
     """Declare a function that may do I/O; it takes a context, then its inputs, and returns one frame an output.
 
     The last output is the main table: it is committed last and names the node. With ``part`` the node fills one
     partition of a table that several nodes share; ``dated`` says that it uses ``context.as_of``; ``version(context)``
     names what else decides the result. With ``after_records`` it waits for every record table, new ones included.
+    ``of_reports`` are inputs that may be as old as reports.
     """
 
     def declare(function: F) -> F:
@@ -271,6 +274,7 @@ def produces(
                 part=part,
                 version=version,
                 after_records=after_records,
+                of_reports=tuple(of_reports),
             )
         )
         return function

@@ -139,6 +139,12 @@ def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
 FUTILE = Failure("not read: another part of it failed", "")
 
 
+def _read_bytes(unit: Unit) -> int:
+    """Bytes of files that a unit reads, where it says so."""
+    parts = getattr(unit, "inputs", ())
+    return sum(file.size for part in parts for file in getattr(part, "files", ()))
+
+
 def _falls_with(unit: Unit) -> str:
     return str(getattr(unit, "falls_with", ""))
 
@@ -191,6 +197,7 @@ class RayExecutor:
         packed = [pickle.dumps(unit) for unit in units]
         together = lanes(units)
         alone = sorted(set(range(len(units))) - {place for lane in together.values() for place in lane})
+        alone.sort(key=lambda place: -_read_bytes(units[place]))  # else the others wait for a large one that came last
         wholes = [_falls_with(unit) for unit in units]
         if len(alone) <= FEW:
             yield from self._tasks(packed, [[place] for place in alone], list(together.values()), modules, wholes)

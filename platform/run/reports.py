@@ -1,4 +1,5 @@
-"""Reports: tables about nobody, of which nothing but other reports is made and which nothing publishes.
+"""Reports: tables about nobody, of which nothing but other reports is made, or what may be as old (`Node.of_reports`),
+and which nothing publishes.
 
 What a person is known by and served with must follow each small batch; a count of all journeys need not. So a run that
 asks for what is due (``RunRequest.due``) leaves reports as they stand until ``execution.report_interval_minutes`` are
@@ -30,13 +31,14 @@ RESTING = "resting"  # state of such a node in the record of a run
 def reports(published: Iterable[str]) -> set[str]:
     """Names of the nodes that make reports, where ``published`` are the tables that something outside of the graph must
     have as fresh as they can be."""
-    needs, fresh = graph.edges(), set[str]()
+    needs, fresh, makers = graph.edges(), set[str](), graph.producers_of()
     waiting = [name for name, node in graph.NODES.items() if not _is_about_nobody(node, set(published))]
     while waiting:
         name = waiting.pop()
         if name not in fresh:
             fresh.add(name)
-            waiting += needs[name]
+            old = {maker for table in graph.NODES[name].of_reports for maker in makers.get(table, ())}
+            waiting += needs[name] - old
     return set(graph.NODES) - fresh
 
 

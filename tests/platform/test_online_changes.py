@@ -126,6 +126,19 @@ def test_a_thousand_of_them_do_not_grow(tmp_path: Path) -> None:
     assert len(online.generations(tmp_path)) == 4, "three, and the base"
 
 
+def test_a_large_one_is_copied_as_it_is_and_answers_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changing, "PACKED_BYTES", 0)
+    whole(tmp_path, {("a", str(n)): f'"{n}"' for n in range(100)})
+    for number in range(40):
+        texts = {("a", str(number)): f'"was {number} {"x" * 9000}"', ("a", "7"): f'"{number} {"y" * 9000}"'}
+        generation = amend(tmp_path, [Change(frame(texts) if number != 7 else frame({("a", "7"): '"once"'}))])
+        assert generation is not None
+    store = OnlineStore(tmp_path)
+    assert store.get("a", "39") == f"was 39 {'x' * 9000}" and store.get("a", "7") == f"39 {'y' * 9000}"
+    assert store.get("a", "99") == "99" and generation.counts == {"a": 100}
+    assert (folder(tmp_path, generation) / files.DATA).stat().st_size < 1_500_000, "freed pages are filled again"
+
+
 def test_nothing_is_made_of_one_that_is_no_longer_in_service(tmp_path: Path) -> None:
     first = whole(tmp_path, {("a", "x"): "1"})
     second = whole(tmp_path, {("a", "x"): "2"})

@@ -196,3 +196,15 @@ def test_an_address_without_a_ray_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_the_platform_does_not_import_ray() -> None:
     code = "import sys, customer360.platform.run; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_units_that_read_most_are_begun_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reads(*sizes: int) -> Any:
+        return SimpleNamespace(inputs=[SimpleNamespace(files=[SimpleNamespace(size=size) for size in sizes])])
+
+    begun: list[list[int]] = []
+    executor = RayExecutor(ExecutionSettings(executor="ray"), tmp_path)
+    monkeypatch.setattr(executor, "_start", lambda: None)
+    monkeypatch.setattr(executor, "_tasks", lambda units, groups, *_: begun.extend(groups) or iter(()))
+    list(executor.map([reads(3), SimpleNamespace(lane="", inputs=()), reads(5, 5), reads(7)]))
+    assert begun == [[2], [3], [0], [1]]

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform.graph import builds, gives_as_of
+from customer360.platform.graph import NODES, builds, gives_as_of, produces
 from customer360.platform.run import reports
 from customer360.platform.tables import Date, Integer, String, Table, personal
 
@@ -102,6 +102,27 @@ def test_only_what_is_about_nobody_and_read_by_nothing_else_is_a_report(wide: An
     assert reports.reports(()) == {SUMMARY, "gold.t_shares"}
     assert reports.reports([SUMMARY]) == {"gold.t_shares"}
     assert reports.reports(["gold.t_shares"]) == set(), "what is published needs what it is made of"
+
+
+def test_what_may_be_as_old_as_reports_lets_them_rest(wide: Any) -> None:
+    class Alerts(Table, table="gold.t_alerts"):
+        """One row per alert."""
+
+        units = Integer(primary_key=True)
+
+    def alerts(context: Any, gold_t_summary: pl.LazyFrame) -> pl.LazyFrame:
+        return gold_t_summary.select("units")
+
+    produces(Alerts, inputs=[SUMMARY])(alerts)
+    assert reports.reports(()) == {"gold.t_shares"}, "who does not say so needs it as it is"
+    del NODES["gold.t_alerts"]
+    produces(Alerts, inputs=[SUMMARY], of_reports=[SUMMARY])(alerts)
+    assert reports.reports(()) == {SUMMARY, "gold.t_shares"}
+    wide.run()
+    wide.orders("2.csv", "o9,zoe,50,1.00,1")
+    states = wide.states(wide.run(due=True))
+    assert states[SUMMARY] == "resting" and states["gold.t_alerts"] == "current"
+    assert wide.states(wide.run())["gold.t_alerts"] == "built"
 
 
 def test_reports_of_reports_rest_together(wide: Any) -> None:
