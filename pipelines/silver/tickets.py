@@ -75,10 +75,16 @@ def ticket_clocks(
     calendars = {queue.name: params.calendars[queue.calendar] for queue in params.queues}
     parts = []
     for (name,), part in tickets.partition_by("queue", as_dict=True).items():
-        last = part.select(pl.max_horizontal("created_at", "responded_at", "resolved_at").max()).item()
+        last = part.select(pl.max_horizontal("created_at", "responded_at", "resolved_at", _last_wait()).max()).item()
         hours = hours_between(calendars[str(name)], _us(part["created_at"]).min(), _us(pl.Series([last]))[0])
         parts.append(_clocks(part, hours))
     return (pl.concat(parts) if parts else _clocks(tickets, None)).lazy().select(list(TicketClocks.columns()))
+
+
+def _last_wait() -> pl.Expr:
+    """The last moment of a ticket's waits: hours that other tickets reach to must not decide how long they were."""
+    wait = pl.element().struct
+    return pl.col("waits").list.eval(pl.max_horizontal(wait.field("begin"), wait.field("end"))).list.max()
 
 
 def _queue(queues: list[Queue]) -> pl.Expr:

@@ -46,7 +46,7 @@ from customer360.platform.run.planning import (
     why_all,
 )
 from customer360.platform.run.progress import tell
-from customer360.platform.run.reports import RESTING, may_rest, note_made, resting
+from customer360.platform.run.reports import RESTING, made_by, may_rest, note_made, resting
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.rests import resting as resting_sources
@@ -136,6 +136,7 @@ class _Driver:
         self.started: dict[str, float] = {}
         self.touches = Touches()
         self.resting = resting(self.lake, settings.execution, request)
+        self.made_by: dict[str, str] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def bring(self, bronze: set[str]) -> None:
@@ -237,7 +238,7 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
-        note_made(self.lake, self.settings.execution, self.record, self.request.published)
+        note_made(self.lake, self.settings.execution, self.record, self.request.published, self.made_by)
         close_run(self.lake, self.settings, self.rules, self.record)
         if not self.failures:
             cover_keys(self.lake, self.executor, self.record, tend(self.lake, self.settings.lake))
@@ -266,7 +267,8 @@ class _Driver:
             job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
             self.started[node.name] = time.perf_counter()
             job.refreshed, job.touches = refreshed, self.touches
-            is_left = node.name in self.resting and may_rest(job)
+            self.made_by[node.name] = made_by(job)
+            is_left = node.name in self.resting and may_rest(job, self.resting[node.name])
             if is_left or (is_current(job) and not refreshed):
                 facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
                 state = "current" if is_current(job) else RESTING

@@ -62,6 +62,15 @@ def test_a_wait_ends_with_the_resolution_and_contacts_after_it_are_told() -> Non
     assert got["recontacted_at"] == MONDAY + timedelta(hours=30)
 
 
+def test_a_wait_of_years_is_as_long_whatever_other_tickets_there_are() -> None:
+    asked, answered = contact(1, "WAITING FOR CUSTOMER"), contact(24 * 7 * 200)
+    alone = clock(ticket(), asked, answered)
+    both = rows(ServiceTickets, ticket(), ticket("later", MONDAY + timedelta(days=1500)))
+    made = ticket_clocks(both, rows(ServiceContacts, asked, answered), RULES).collect()
+    assert made.row(by_predicate=pl.col("ticket_id") == "t", named=True) == alone
+    assert alone["waited_minutes"] == (200 * 40 - 1) * 60
+
+
 def test_an_answer_is_due_by_priority_and_unknown_ones_count_as_the_rule_file_says() -> None:
     got = clock(ticket(first_response_minutes=90, priority="URGENT"))
     assert (got["response_target_minutes"], got["response_minutes"]) == (60, 90)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from customer360.platform import graph
 from customer360.platform.graph import NODES, builds, gives_as_of, produces
 from customer360.platform.run import reports
 from customer360.platform.tables import Date, Integer, String, Table, personal
@@ -64,7 +65,8 @@ def wide(filled: Any) -> Any:
 def made_before(shop: Any, minutes: float) -> None:
     """As if reports had been made so long ago."""
     at = datetime.now(UTC) - timedelta(minutes=minutes)
-    shop.lake.put(reports.MARK, json.dumps({"at": at.isoformat()}).encode())
+    mark = json.loads(shop.lake.get(reports.MARK) or b"{}")
+    shop.lake.put(reports.MARK, json.dumps({**mark, "at": at.isoformat()}).encode())
 
 
 def test_reports_rest_in_a_run_of_what_is_due_and_what_subjects_have_does_not(filled: Any) -> None:
@@ -154,6 +156,25 @@ def test_a_report_that_failed_is_tried_again_by_the_next_run(filled: Any) -> Non
     filled.fails(due=True)
     filled.break_node.clear()
     assert filled.states(filled.run(due=True))[SUMMARY] == "built"
+
+
+def test_a_run_for_one_report_says_nothing_of_the_others(wide: Any) -> None:
+    wide.run()
+    made_before(wide, 16)
+    wide.orders("2.csv", "o9,zoe,50,1.00,1")
+    assert wide.states(wide.run(end=SUMMARY))[SUMMARY] == "built"
+    states = wide.states(wide.run(due=True))
+    assert states[SUMMARY] == "current" and states["gold.t_shares"] == "built"
+
+
+def test_a_report_that_other_code_would_make_does_not_rest(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled.run()
+    filled.orders("2.csv", "o9,zoe,5,1.00,1")
+    told = graph.code_fingerprint
+    monkeypatch.setattr(graph, "code_fingerprint", lambda *of: told(*of) + "another")
+    assert filled.states(filled.run(due=True))[SUMMARY] == "built"
+    filled.orders("3.csv", "o10,zoe,5,1.00,1")
+    assert filled.states(filled.run(due=True))[SUMMARY] == "resting", "all were made by it now"
 
 
 def test_a_date_without_its_edition_does_not_wait(filled: Any) -> None:
