@@ -16,14 +16,14 @@ from customer360.serve.compose import compose
 
 RATES, SALES, LINES = "silver.reporting_rates", "bronze.transactions", "bronze.transaction_items"
 PAYMENTS, TWICE = "bronze.payments", "silver.sale_duplicates"
-NAMES = ("record_id", "source_system", "customer_id", "ticket_id", "campaign_id", "product_id")
+NAMES = ("record_id", "source_system", "customer_id", "ticket_id", "campaign_id", "product_id", "transaction_id")
 compose()
 CASES = sorted((name, table) for name, node in graph.NODES.items() for table in node.concerns)
 
 
 def test_what_is_joined_by_another_column_than_the_key_is_said() -> None:
     assert {name for name, _ in CASES} == {
-        "silver.payment_events", "silver.preferences", "silver.service_contacts", "silver.touches",
+        "silver.payment_events", "silver.payments", "silver.preferences", "silver.service_contacts", "silver.touches",
         "silver.transaction_items", "silver.transactions",
     }  # fmt: skip
 
